@@ -1,0 +1,58 @@
+"""Random masks from a counter: the bit for (stream, step, row, unit) depends on nothing else.
+
+Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") in plain torch integers,
+so that any engine, device, thread count or order of work draws the same masks from the same seed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+RECURRENT_DROPOUT, ZONEOUT = 1, 2
+"""Kinds of mask: the top byte of a stream number."""
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Ten rounds over four 32-bit words held in int64 tensors (which broadcast); four words out."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # The 64-bit product may wrap to a negative number; its two halves are right all the same.
+        a, b = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = ((b >> 32) & _WORD) ^ c1 ^ k0, b & _WORD, ((a >> 32) & _WORD) ^ c3 ^ k1, a & _WORD
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return c0, c1, c2, c3
+
+
+def draw_seed() -> Tensor:
+    """A 63-bit seed from torch's default CPU generator: one draw for each forward call that needs masks."""
+    return torch.randint(0, 2**63 - 1, ())
+
+
+def stream(kind: int, layer: int, direction: int, state: int = 0) -> int:
+    """The stream number of one mask of one layer and direction."""
+    return (kind << 24) | (layer << 4) | (direction << 2) | state
+
+
+def hits(p: float, seed: Tensor, stream: int, T: int, B: int, N: int, device: torch.device) -> Tensor:
+    """Booleans (T, B, N), True with probability ``p``."""
+    seed = seed.to(device)
+    block = torch.arange((N + 3) // 4, device=device)
+    row = torch.arange(B, device=device)[:, None]
+    step = torch.arange(T, device=device)[:, None, None]
+    constant = torch.full((), stream, dtype=torch.int64, device=device)
+    words = philox((block, row, step, constant), (seed & _WORD, (seed >> 32) & _WORD))
+    whole = (T, B, block.shape[0])
+    flat = torch.stack([word.expand(whole) for word in words], -1).flatten(-2)[..., :N]
+    return flat < round(p * 2**32)
+
+
+def dropout_mask(p: float, seed: Tensor, stream: int, B: int, N: int, like: Tensor) -> Tensor:
+    """Inverted dropout (B, N): 0 with probability ``p``, otherwise 1 / (1 - p)."""
+    dropped = hits(p, seed, stream, 1, B, N, like.device)[0]
+    return torch.where(dropped, 0.0, 1.0 / (1.0 - p)).to(like.dtype)

@@ -1,0 +1,110 @@
+"""Which engine runs a call, and why: :func:`choose`, and the table of what each engine takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+
+import torch
+
+from unrolled.engines import aten
+
+ENGINES = ("native", "aten", "reference")
+"""In the order in which ``engine="auto"`` asks them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a call needs of an engine; everything a choice may depend on."""
+
+    cell: str
+    proj_size: bool = False
+    layer_norm: bool = False
+    recurrent_dropout: bool = False
+    zoneout: bool = False
+    lengths: bool = False
+    resets: bool = False
+    trace: bool = False
+    tokens: bool = False
+    transformed: bool = False
+    """Inside ``torch.func`` or forward-mode differentiation."""
+
+
+OPTIONS = {
+    "proj_size": "proj_size",
+    "layer_norm": "layer_norm",
+    "recurrent_dropout": "recurrent_dropout",
+    "zoneout": "zoneout",
+    "lengths": "lengths=",
+    "resets": "resets=",
+    "trace": "trace=True",
+    "tokens": "integer input (one-hot as a lookup)",
+    "transformed": "torch.func and forward mode",
+}
+"""Fields of :class:`Request` that are options, with the words for them."""
+
+
+def native_missing() -> str | None:
+    """Why the native engine is not there, or None if it is."""
+    if importlib.util.find_spec("unrolled._native") is None:
+        return "this installation has no compiled core"
+    return None
+
+
+def refusal(engine: str, request: Request) -> str | None:
+    """Why ``engine`` does not take ``request``; None if it does."""
+    if engine == "native":
+        return native_missing()
+    if engine == "reference":
+        return None
+    if request.cell not in aten.CELLS:
+        return f"torch has no kernel for the {request.cell} cell"
+    for name in ("layer_norm", "recurrent_dropout", "zoneout", "resets", "trace", "tokens", "transformed"):
+        if getattr(request, name):
+            return f"torch's kernels do not take {OPTIONS[name]}"
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """The engine that runs a call, and what each of the others said."""
+
+    engine: str
+    asked: str
+    reasons: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"engine: {self.engine} (asked for: {self.asked})"]
+        return "\n".join(lines + [f"  {name:<10} {reason}" for name, reason in self.reasons.items()])
+
+
+def choose(asked: str, request: Request) -> Explanation:
+    """Pick an engine.
+
+    Raises:
+        ValueError: an unknown engine, or one asked for by name that cannot run the call. Nothing falls back in silence.
+    """
+    if asked != "auto" and asked not in ENGINES:
+        raise ValueError(f"engine={asked!r}: not one of auto, {', '.join(ENGINES)}")
+    if asked != "auto":
+        why = refusal(asked, request)
+        if why is not None:
+            raise ValueError(f"engine={asked!r} cannot run this call: {why}; use engine='auto'")
+        return Explanation(asked, asked, {asked: "asked for by name"})
+    reasons: dict[str, str] = {}
+    for engine in ENGINES:
+        why = refusal(engine, request)
+        reasons[engine] = f"no: {why}" if why else "runs this call"
+        if why is None:
+            return Explanation(engine, asked, reasons)
+    raise AssertionError("the reference engine takes every call")
+
+
+def transformed() -> bool:
+    """Whether we stand inside ``torch.func`` or forward-mode differentiation.
+
+    It must be seen before a fused kernel is entered: inside it is too late.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return bool(torch.autograd.forward_ad._current_level >= 0)
