@@ -55,4 +55,4 @@ def hits(p: float, seed: Tensor, stream: int, T: int, B: int, N: int, device: to
 def dropout_mask(p: float, seed: Tensor, stream: int, B: int, N: int, like: Tensor) -> Tensor:
     """Inverted dropout (B, N): 0 with probability ``p``, otherwise 1 / (1 - p)."""
     dropped = hits(p, seed, stream, 1, B, N, like.device)[0]
-    return torch.where(dropped, 0.0, 1.0 / (1.0 - p)).to(like.dtype)
+    return (~dropped).to(like.dtype) / (1.0 - p)

@@ -22,8 +22,8 @@ def run(call: Call, *, trace: bool = False) -> tuple[Tensor, State, Trace | None
     x, valid, cuts = _border(call)
     X_bar = call.cell.project(x, call.w)
     T = len(call.order)
-    outputs, states, tapes = [X_bar] * T, [call.state] * (T + 1), [dict[str, Tensor]()] * T
-    state = call.state
+    outputs, states, state = [X_bar] * T, [call.state] * (T + 1), call.state
+    tapes: list[Tape] = [{}] * T
     for t in call.order:
         state, tape = _advance(call, t, X_bar[t], state, _at(valid, t), _at(cuts, t))
         outputs[t] = state[0] if valid is None else torch.where(valid[t], state[0], 0.0)
@@ -105,7 +105,9 @@ def unroll(call: Call) -> tuple[Tensor, State, Unrolled]:
     """Forward through the entire sequence, keeping each step's tape: output (T, B, R), last state, tape."""
     x, valid, cuts = _border(call)
     X_bar = call.cell.project(x, call.w)
-    state, tapes, outputs = call.state, [dict[str, Tensor]()] * len(call.order), [X_bar] * len(call.order)
+    T, state = len(call.order), call.state
+    outputs = [X_bar] * T
+    tapes: list[Tape] = [{}] * T
     for t in call.order:
         state, tapes[t] = _advance(call, t, X_bar[t], state, _at(valid, t), _at(cuts, t))
         outputs[t] = state[0] if valid is None else torch.where(valid[t], state[0], 0.0)
@@ -123,7 +125,8 @@ def backward(tape: Unrolled, d_output: Tensor, d_state: State, *, per_step: bool
     call, valid, cuts = tape.call, tape.call.valid(), tape.call.cuts()
     totals: Gradients = {}
     T = len(call.order)
-    d_X_bar, d_h, by_step = [d_output] * T, [d_output] * T, [dict[str, Tensor]()] * T
+    d_X_bar, d_h = [d_output] * T, [d_output] * T
+    by_step: list[Gradients] = [{}] * T
     for t in reversed(call.order):
         d_out = d_output[t] if valid is None else torch.where(valid[t], d_output[t], 0.0)
         d_state = (d_state[0] + d_out, *d_state[1:])
