@@ -1,0 +1,45 @@
+"""Tokens, streams for truncated back-propagation through time, records, held-out text, and the n-gram baseline.
+
+The names resolve on first use, so importing this package loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Chunk": "streams",
+    "ChunkStream": "streams",
+    "Corpus": "corpus",
+    "HeldoutChunk": "heldout",
+    "Part": "corpus",
+    "RecordIds": "records",
+    "RecordStream": "record_streams",
+    "Records": "records",
+    "Source": "text",
+    "TextConfig": "config",
+    "Units": "units",
+    "WholeRecordStream": "record_streams",
+    "fit_batch": "streams",
+    "heldout_records": "heldout",
+    "heldout_streams": "heldout",
+    "load_corpus": "corpus",
+    "ngram_baseline": "ngram",
+    "open_source": "text",
+    "random_windows": "heldout",
+    "stdlib_source": "stdlib",
+    "units_from_json": "units",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,71 @@
+"""Where the training, dev and test parts begin and end, in characters, bytes or records; never in units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unrolled.data.config import TextConfig
+from unrolled.data.decode import TextBlock, TextReader, safe_cut
+from unrolled.errors import UserError
+
+PARTS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place in the text: characters and bytes before it (byte-order marks not counted)."""
+
+    chars: int
+    bytes: int
+
+
+def split_points(n: int, config: TextConfig, label: str, noun: str) -> tuple[int, int]:
+    """Where dev and test begin among ``n`` characters, bytes or records. The test part is the last ``heldout``, the
+    dev part the last ``dev`` of what is left.
+
+    Raises:
+        UserError: too short for the shares asked for.
+    """
+    least = 1 if noun == "records" else 2
+    if n < least:
+        raise UserError(f"{label}: {n} {noun} is too short to train on; name a longer text")
+    test = round(n * config.heldout)
+    dev = round((n - test) * config.dev)
+    if config.dev > 0 and dev == 0:
+        dev = 1
+    if (config.heldout > 0 and test == 0) or n - test - dev < least:
+        raise UserError(
+            f"{label}: {n} {noun} is too short to split; use --heldout 0 --dev 0 to train on all of it, "
+            "or name a longer text"
+        )
+    return n - test - dev, n - test
+
+
+def find_cuts(reader: TextReader, places: tuple[int, int], total: Cut, *, whole: bool) -> tuple[Cut, Cut]:
+    """The cuts at the characters ``places``, with their bytes.
+
+    Args:
+        whole: move each on to the next white space (within its block), so that it cuts no word in two.
+    """
+    found: list[Cut] = []
+    chars = size = 0
+    blocks = reader.blocks() if places[0] < total.chars else iter(())
+    for block in blocks:
+        while len(found) < 2 and places[len(found)] < chars + len(block.text):
+            index = _place(block, places[len(found)] - chars, whole)
+            found.append(Cut(chars + index, size + block.bytes_before(index)))
+        chars, size = chars + len(block.text), size + block.bytes
+        if len(found) == 2 or (len(found) == 1 and places[1] >= total.chars):
+            break
+    while len(found) < 2:
+        found.append(total)
+    return found[0], found[1]
+
+
+def _place(block: TextBlock, index: int, whole: bool) -> int:
+    if not whole:
+        return index
+    # One character earlier is given along, since a break is known by what stands before it.
+    base = max(0, index - 1)
+    ahead = safe_cut(block.text[base : index + 4096], back=False)
+    return index if ahead is None else base + ahead
