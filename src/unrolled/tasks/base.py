@@ -1,0 +1,129 @@
+"""The face of a task: all that the training loop knows of what it trains.
+
+A task brings the model, the stream of batches, the loss and the held-out figures. The loop brings everything else:
+optimiser, schedule, budget, checkpoints. Any object with these methods can be trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclasses.dataclass
+class Loss:
+    """The loss of one batch.
+
+    Attributes:
+        objective: scalar on which backward runs (a mean or a sum, as the task's settings say).
+        nats: detached scalar, the mean over the scored units in nats per unit, whatever ``objective`` is.
+        units: scored units in the batch.
+        carry: what the next batch continues from (states), detached; ``{}`` where nothing is carried.
+    """
+
+    objective: Tensor
+    nats: Tensor
+    units: int
+    carry: dict[str, Tensor]
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """The loss over the whole of a held-out part.
+
+    Attributes:
+        nats: mean nats per unit (NaN for an empty part).
+        units: scored units; 0 says that the part is empty.
+        interval: 95 % confidence interval of ``nats``, (low, high).
+        figures: further numbers by name, e.g. ``bpc`` (bits per character), ``bpb`` (bits per byte), ``perplexity``.
+    """
+
+    nats: float
+    units: int
+    interval: tuple[float, float]
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Stream(Protocol):
+    """Batches without end, from a place that can be named and returned to."""
+
+    def next(self) -> Any:
+        """The next batch; the stream moves on."""
+        ...
+
+    def position(self) -> dict[str, int]:
+        """Where the stream stands: plain numbers, enough for :meth:`restore` to continue with the same batches."""
+        ...
+
+    def restore(self, position: dict[str, int]) -> None:
+        """Go to a place that :meth:`position` named."""
+        ...
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training part so far, with the fraction of the current one."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass."""
+        ...
+
+    @property
+    def units_per_epoch(self) -> int:
+        """Scored units in one pass."""
+        ...
+
+
+class Task(Protocol):
+    """Model, data, loss and figures of one problem."""
+
+    name: str
+
+    def build(self) -> nn.Module:
+        """A fresh model, initialised from torch's global generator, on the CPU; the loop moves and casts it."""
+        ...
+
+    def stream(self) -> Stream:
+        """A stream over the training part, at its beginning."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any, carry: dict[str, Tensor]) -> Loss:
+        """The loss of a batch that continues from ``carry`` (``{}`` at the start of training)."""
+        ...
+
+    def evaluate(self, model: nn.Module, part: str) -> Evaluation:
+        """The loss over all of ``"dev"`` or ``"test"``; ``units == 0`` where the part is empty.
+
+        The loop has put the model into evaluation mode and switched gradients off.
+        """
+        ...
+
+    def sample(self, model: nn.Module, carry: dict[str, Tensor], length: int, seed: int) -> str | None:
+        """Something to look at during training, continuing from ``carry``; None where there is nothing."""
+        ...
+
+    def baseline(self) -> tuple[str, float] | None:
+        """A name and the nats per unit that something simple reaches on the test part; None where there is none."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What was read and built, for people. Four keys, where present, are read by the training loop:
+
+        ``first_loss``: nats per unit of an untrained model (ln V for a language model), where ``smooth_loss`` starts;
+        ``parts``: scored units by part, ``{"train": n, "dev": n, "test": n}`` (0: the part is empty);
+        ``batch``: streams really read, where a small text made them fewer than the settings say;
+        ``digest``: identifies the data; a run is resumed with the same one only.
+        """
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """``{"model": {...}, "data": {...}}`` in JSON values; a run is resumed with the same ones only."""
+        ...
+
+    def tokens(self) -> dict[str, Any] | None:
+        """The vocabulary as JSON values; None where there is none."""
+        ...
