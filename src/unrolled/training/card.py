@@ -1,0 +1,52 @@
+"""The model card: what a model is, in a page that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(name: str, config: Mapping[str, Any], described: Mapping[str, Any]) -> str:
+    """Markdown for ``README.md`` of a model folder.
+
+    Args:
+        name: what the model is called.
+        config: as ``config.json`` has it. described: what the task says of itself.
+    """
+    model, train, result = config["model"], config["train"], config.get("result") or {}
+    lines = [f"# {name}", "", f"A recurrent {config['task']} model trained with unrolled.", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in _rows(model, train, result, described)]
+    if not result:
+        lines += ["", "Its training is under way, or was cut off: go on with `unrolled train --resume`."]
+    elif result["stopped_by"] == "interrupted":
+        lines += ["", "Its training was interrupted: go on with `unrolled train --resume`."]
+    lines += ["", "Loss is in nats per unit; `bpc` and `bpb` are bits per character and per byte of the original file."]
+    lines += ["The held-out part was read once, at the end; the interval is for 95 %.", "", "```"]
+    lines += ["unrolled sample FOLDER --prompt TEXT", "unrolled score FOLDER FILE", "```", ""]
+    lines += ["It writes what resembles its training text, and knows nothing else.", ""]
+    return "\n".join(lines)
+
+
+def _rows(
+    model: Mapping[str, Any], train: Mapping[str, Any], result: Mapping[str, Any], described: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    rows = [
+        ("text", str(described["text"]).replace("|", "/")),
+        ("units", f"{described['units']}, vocabulary {described['vocabulary']:,}"),
+        ("network", f"{model['layers']} x {model['hidden']} {model['cell']}, {model['input']} input"),
+        ("parameters", f"{described['parameters']:,}"),
+        ("training", f"{train['optimiser']}, rate {train['lr']:g}, {train['schedule']}, {train['batch']} streams, "
+                     f"truncated BPTT over {train['bptt']} steps"),
+    ]  # fmt: skip
+    if result:
+        rows.append(
+            ("trained for", f"{result['steps']:,} updates, {result['units']:,} units, {result['minutes']:.2f} min")
+        )
+    if "test_nats" in result:
+        low, high = result["test_interval"]
+        rows.append(("held-out loss", f"{result['test_nats']:.4f} nats per unit ({low:.4f} to {high:.4f})"))
+        bits = [f"{name} {result[f'test_{name}']:.4f}" for name in ("bpc", "bpb") if f"test_{name}" in result]
+        rows.append(("held-out bits", ", ".join(bits)))
+    if "baseline" in result:
+        rows.append(("baseline", f"{result['baseline']}: {result['baseline_nats']:.4f} nats per unit"))
+    return rows

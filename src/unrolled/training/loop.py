@@ -1,0 +1,185 @@
+"""The training loop. It knows tasks by the face in :mod:`unrolled.tasks.base` alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.errors import UserError
+from unrolled.tasks.base import Evaluation, Task
+from unrolled.training.config import TrainConfig
+from unrolled.training.guard import copy_tree
+from unrolled.training.records import Result, evaluation_fields
+from unrolled.training.rng import kept_rng
+from unrolled.training.run import Run
+from unrolled.training.selection import tensors_of
+from unrolled.training.signals import StopSignals
+from unrolled.training.watch import Watcher
+
+
+class Trainer(Run):
+    """Trains a task within a budget, so that it can be stopped at any moment and go on exactly.
+
+    Args:
+        task: model, data and loss.
+        config: the settings; exactly one budget must be set.
+        run: the run's folder; ``metrics.jsonl`` and ``checkpoint/`` are written there.
+        watchers: called as :class:`unrolled.training.watch.Watcher` says.
+        resume: go on from the run's checkpoint. Equal to the bit to never having stopped, for the same number of
+            threads. The budget may be raised (what that does to a cosine stands at
+            :class:`unrolled.training.schedule.Schedule`), watching may differ, everything else must be equal. A run
+            that was killed before its first checkpoint starts again.
+        spent: seconds that this command took before (loading); a budget in minutes leaves room for them.
+        clock: seconds that never go back.
+
+    Attributes:
+        model: the model; after :meth:`train` it holds the weights to keep. Weights loaded into it before
+            :meth:`train` are where a new run starts from.
+
+    Raises:
+        UserError: no budget, a device that is not there, settings that contradict each other.
+    """
+
+    def __init__(
+        self, task: Task, config: TrainConfig, run: Path, *, watchers: Sequence[Watcher] = (), resume: bool = False,
+        spent: float = 0.0, clock: Callable[[], float] = time.perf_counter,
+    ) -> None:  # fmt: skip
+        super().__init__(task, config, run, watchers=watchers, resume=resume, spent=spent, clock=clock)
+        self.signals = StopSignals()
+
+    def train(self) -> Result:
+        """Train until the budget is used, patience ends, or the user stops it.
+
+        Torch's global random streams are left as they were found.
+
+        Raises:
+            UserError: the run cannot be resumed or written, or the guard gave up.
+        """
+        result = None
+        with kept_rng(self.device), self.signals:
+            try:
+                self._begin()
+                result = self._finish(self._loop())
+            finally:
+                for w in self.watchers:
+                    w.on_end(result)
+        return result
+
+    # Updates.
+
+    def _loop(self) -> str:
+        """Update after update; what stopped it."""
+        b, clock, meter = self.budget, self.clock, self.meter
+        last = clock()
+        start = last - b.elapsed
+        self.saved_at = b.elapsed
+        while True:
+            if b.total is not None and self.step >= b.total:
+                return "budget"
+            if self.signals.asked:
+                return "interrupted"
+            if self.selection.exhausted:
+                return "patience"
+            figures = self._update()
+            self.step += 1
+            now = clock()
+            b.elapsed = now - start
+            if figures is not None:
+                meter.add(*figures, now - last)
+            if b.total is None:
+                b.count(now - last)
+            if self._between():
+                now = clock()
+                b.elapsed = now - start
+            last = now
+
+    def _update(self) -> tuple[float, int, float, bool] | None:
+        """One update: ``(nats, units, gradient norm, clipped)``, or None where the guard took it back."""
+        live, params = self.live, self.params
+        self.guard.before(self.step, live.tree)
+        factor = self.schedule.factor(self.step, self.budget.total)
+        self.lr = self.config.lr * factor * self.guard.scale * self.selection.scale
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr
+        loss = self.task.loss(self.model, self.stream.next(), live.carry)
+        loss.objective.backward()  # type: ignore[no-untyped-call]
+        grads = [p.grad for p in params if p.grad is not None]
+        nats, norm = self.clipper.measure(loss.nats, grads)
+        wrong = self.guard.verdict(nats, norm)
+        clipped = False
+        if wrong is None:
+            clipped = self.clipper.clip(grads, norm)
+            self.optimiser.step()
+            if live.average is not None:
+                live.average.update()
+            live.carry = loss.carry
+        for p in params:
+            p.grad = None
+        if wrong is not None:
+            self._go_back(wrong)
+            return None
+        return nats, loss.units, norm, clipped
+
+    def _go_back(self, wrong: str) -> None:
+        try:
+            moment, message = self.guard.trip(self.step + 1, wrong)
+        except UserError:
+            assert self.guard.good is not None  # the caller may want the last good weights
+            self.live.restore(copy_tree(self.guard.good["live"]))
+            raise
+        self.live.restore(moment)
+        self._write({"step": self.step + 1, "guard": message, "lr_scale": self.guard.scale})
+        with kept_rng(self.device):
+            self._say(message)
+
+    # The end.
+
+    def _finish(self, stopped: str) -> Result:
+        self._save()
+        with kept_rng(self.device):
+            begun = self.clock()
+            if stopped != "interrupted":
+                self._see_last()
+            if self.signals.asked:  # perhaps during that evaluation
+                stopped = "interrupted"
+            weights, at = self._keep()
+            dev, test = None, None
+            if stopped == "interrupted":
+                self._say(f"stopped at step {self.step}; go on with: unrolled train --resume {self.run}")
+            else:
+                dev = self._dev[1] if self._dev and self._dev[0] == at else self._evaluate("dev")
+                test = self._evaluate("test")
+                fields: dict[str, Any] = {"final": True, "weights": weights, "weights_step": at}
+                for part, found in (("dev", dev), ("test", test)):
+                    fields |= {} if found is None else evaluation_fields(part, found)
+                self._note(fields, begun)
+            self.model.eval()
+        m = self.meter
+        return Result(self.step, m.units, self.budget.elapsed / 60.0, m.loss_smoothed, dev, test, stopped, weights, at)
+
+    def _see_last(self) -> None:
+        """Evaluate the last weights on the dev part, unless that was just done: they may be the best."""
+        if self._dev is not None and self._dev[0] == self.step:
+            return
+        with self._shown():
+            dev: Evaluation | None = self._evaluate("dev")
+            if dev is not None:
+                self.selection.see(self.step, dev.nats, self.model)
+                self._dev = (self.step, dev)
+
+    @torch.no_grad()
+    def _keep(self) -> tuple[str, int]:
+        """Put the weights to keep into the model; their name and the update they are from."""
+        if self.selection.weights is not None:
+            own = tensors_of(self.model)
+            for name, tensor in self.selection.weights.items():
+                own[name].copy_(tensor)
+            return "best", self.selection.best_step
+        if self.live.average is not None:
+            self.live.average.put_in()
+            return "average", self.step
+        return "last", self.step
