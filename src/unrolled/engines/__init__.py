@@ -1,10 +1,11 @@
-"""What runs a cell over time: ``reference`` (the specification), ``aten`` (torch's kernels), ``native`` (compiled)."""
+"""What runs a cell over time: ``reference`` (the specification) and ``aten`` (torch's kernels)."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from typing import Any
 
 from unrolled.engines.call import Call, Trace
 from unrolled.engines.select import ENGINES, Explanation, Request, choose, refusal, transformed
@@ -26,6 +27,20 @@ def spy() -> Iterator[list[str]]:
         _spies.reset(token)
 
 
+def explain(layer: Any, input: Any, hx: Any = None, **call: Any) -> Explanation:
+    """Which engine a call of ``layer`` with these arguments runs on, and why; nothing is computed.
+
+    ``print(unrolled.explain(layer, x, resets=mask))``.
+
+    Raises:
+        TypeError: ``layer`` is not one of ours.
+    """
+    if not hasattr(layer, "explain"):
+        raise TypeError(f"explain: {type(layer).__name__} is not a layer of unrolled, so it chooses no engine")
+    found: Explanation = layer.explain(input, hx, **call)
+    return found
+
+
 def record(engine: str) -> None:
     """Tell the spies that ``engine`` is running a call."""
     for ran in _spies.get():
@@ -33,5 +48,6 @@ def record(engine: str) -> None:
 
 
 __all__ = [
-    "ENGINES", "Call", "Explanation", "Request", "Trace", "choose", "record", "refusal", "spy", "transformed",
+    "ENGINES", "Call", "Explanation", "Request", "Trace", "choose", "explain", "record", "refusal", "spy",
+    "transformed",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The support table, made from what the engines themselves say: ``python -m unrolled.engines.table > docs/support.md``."""
+"""The support table, from what the engines say: ``python -m unrolled.engines.table > docs/support.md``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ CELLS = ("rnn-tanh", "rnn-relu", "rnn-identity", "lstm", "gru", "gru-reset-befor
 
 _HEAD = """# What each engine takes
 
-Made from the code by `python -m unrolled.engines.table`; a test keeps it true. `engine="auto"` takes the first engine, from
-left to right, that says yes to the whole call; `engine="…"` by name raises where the answer is no. A call that needs several
-options needs a yes in each of their rows. `native` is the compiled core; an installation without it answers as shown here.
+Made from the code by `python -m unrolled.engines.table`; a test keeps it true. `engine="auto"` takes the first engine,
+from left to right, that says yes to the whole call; `engine="…"` by name raises where the answer is no. A call that
+needs several options needs a yes in each of their rows. A third engine, `native`, is named in the code for the compiled
+core; no installation has it yet, and it says so when it is asked for.
 
-Every engine takes float32 and float64, every number of layers, both directions, `batch_first`, unbatched and packed input,
-dropout between layers and initial states. Double backward is guaranteed by `reference` alone.
+Every engine takes float32 and float64, every number of layers, both directions, `batch_first`, unbatched and packed
+input, dropout between layers and initial states. Double backward is guaranteed by `reference` alone.
 """
 
 

@@ -1,0 +1,69 @@
+"""``unrolled evaluate``: the held-out figures of a trained model, again or in another way."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from unrolled.cli.loaded import load_language
+from unrolled.cli.options import Given, options
+from unrolled.errors import UserError
+
+
+@options()
+def evaluate(
+    given: Given,
+    run: Annotated[str, typer.Argument(help="model folder, name in runs/, or @latest")] = "@latest",
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="the training text, where it has moved", metavar="[TEXT]...")
+    ] = None,
+    part: Annotated[str, typer.Option("--part", help="test, dev or train")] = "test",
+    streams: Annotated[int, typer.Option("--eval-streams", help="streams; 1 is the exact single stream", min=1)] = 16,
+    windows: Annotated[
+        int, typer.Option("--windows", help="also over this many random windows of --bptt units, zero state", min=0)
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
+    threads: Annotated[int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)] = None,
+) -> None:
+    """Measure a trained model on its held-out text: every unit once, with carried state."""
+    if part not in ("test", "dev", "train"):
+        raise UserError(f"--part {part}: not one of test, dev, train")
+    loaded = load_language(run)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    from unrolled.data.corpus import load_corpus
+    from unrolled.tasks.language import evaluation
+
+    corpus = load_corpus(loaded.trained_on(texts), loaded.text, units=loaded.units)
+    if corpus.parts[part].units < 1:
+        raise UserError(f"--part {part}: that part of the text is empty; name another, or train with --heldout")
+    found = evaluation.evaluate(loaded.model, corpus, part, streams)
+    figures = {
+        "part": part,
+        "nats": found.nats,
+        "interval": list(found.interval),
+        "units": found.units,
+        **found.figures,
+    }
+    if windows:
+        bptt = str(loaded.config["train"]["bptt"])
+        if corpus.records is not None or bptt == "full":
+            raise UserError("--windows: random windows are of an unbroken text and a --bptt in steps")
+        figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, int(bptt), seed=1)
+    if as_json:
+        print(json.dumps(figures))
+        return
+    low, high = found.interval
+    print(f"{part:<4} loss    {found.nats:.4f} nats per {loaded.units.kind} (95 %: {low:.4f} to {high:.4f}), "
+          f"{found.units:,} units in {streams} streams")  # fmt: skip
+    for name, value in found.figures.items():
+        print(f"{name:<12} {value:.4f}")
+    if windows:
+        print(
+            f"windows      {figures['window_nats']:.4f} nats per {loaded.units.kind}, {windows} of {bptt} units, each "
+            "from a zero state"
+        )

@@ -1,0 +1,61 @@
+"""What the verbs that use a trained model share: the model, its units, the text it was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unrolled.errors import UserError
+
+if TYPE_CHECKING:
+    from unrolled.data.config import TextConfig
+    from unrolled.data.text import Source
+    from unrolled.data.units import Units
+    from unrolled.tasks.language.model import LanguageModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A trained language model, ready to be used."""
+
+    path: Path
+    model: LanguageModel
+    units: Units
+    text: TextConfig
+    config: dict[str, Any]
+
+    def trained_on(self, texts: list[str] | None) -> Source:
+        """``texts``, or without them the text of the training, where it still lies.
+
+        Raises:
+            UserError: it came from standard input, or is not there any more.
+        """
+        from unrolled.data.stdlib import stdlib_source
+        from unrolled.data.text import open_source
+
+        if texts:
+            return open_source(texts)
+        paths = (self.config.get("text") or {}).get("paths")
+        if not isinstance(paths, list) or paths == ["-"]:
+            raise UserError(f"{self.path}: the text it was trained on is not known here; name it: TEXT")
+        try:
+            return open_source(paths) if paths else stdlib_source()
+        except UserError as error:
+            raise UserError(f"{self.path}: its training text is not to be had ({error}); name it: TEXT") from None
+
+
+def load_language(run: str) -> Loaded:
+    """The language model in a run's folder, checked.
+
+    Raises:
+        UserError: see :func:`unrolled.bundle.model.load`; or a model of another task.
+    """
+    from unrolled.bundle.model import load, resolve
+    from unrolled.tasks.language.loading import load_model
+
+    found = load(resolve(run))
+    if found.config["task"] != "language":
+        raise UserError(f"{run}: a {found.config['task']} model; this verb takes a language model")
+    model, units, text = load_model(found.config, found.tensors, found.tokens or {}, run)
+    return Loaded(found.path, model, units, text, found.config)

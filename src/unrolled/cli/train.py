@@ -1,0 +1,193 @@
+"""``unrolled train``: from a text to a model."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unrolled.cli.options import Given, options
+from unrolled.data.config import TextConfig
+from unrolled.errors import UserError
+from unrolled.presets import load_preset, preset_names
+from unrolled.tasks.language.config import LanguageConfig
+from unrolled.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from unrolled.data.corpus import Corpus
+    from unrolled.tasks.language.task import LanguageTask
+
+DEFAULT_PRESET = "quick"
+
+
+@options(Text=TextConfig, Model=LanguageConfig, Training=TrainConfig)
+def train(
+    given: Given,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="files, folders, globs (.gz, .xz, .zst too), or - for standard input; without any, the source of "
+            "Python's standard library on this machine",
+            metavar="[TEXT]...",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help=f"settings to start from: {', '.join(preset_names())}, or a .toml file"),
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", help="folder of the run (default: runs/DATE-language-N)")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="go on with this run, exactly where its checkpoint stands", metavar="RUN"),
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option("--init-from", help="start from the weights of this run", metavar="RUN")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and end")] = False,
+) -> None:
+    """Train a recurrent language model on a text, watch it learn, and keep it in a folder.
+
+    Settings come from --preset (quick where none is named), and flags stand above them. A budget is --minutes, --epochs
+    or --steps. Ctrl-C saves and ends; --resume goes on exactly.
+    """
+    begun = time.perf_counter()
+    if resume is not None:
+        for flag, value in (("--out", out), ("--preset", preset), ("--init-from", init_from)):
+            if value is not None:
+                raise UserError(f"{flag}: a resumed run keeps its own; leave it out, or start a new run")
+        run, layers, texts = _saved_run(resume, texts)
+    else:
+        settings = load_preset(preset or DEFAULT_PRESET)
+        layers = {"model": settings.model, "data": settings.data, "train": settings.train}
+        run = Path(out) if out is not None else _new_run()
+    text = given.build(TextConfig, layers["data"])
+    config = given.build(TrainConfig, layers["train"])
+    model = given.build(LanguageConfig, layers["model"])
+    if out is not None and resume is None and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"--out {out}: exists already and is not empty; name another folder, or --resume {out}")
+
+    corpus = _read(texts or [], text)
+    task = _task(corpus, model, config, text, init_from)
+    if dry_run:
+        _tell_plan(task, config)
+        return
+    _train(task, config, run, texts or [], resume is not None, begun)
+
+
+def _saved_run(name: str, texts: list[str] | None) -> tuple[Path, dict[str, dict[str, Any]], list[str]]:
+    """The folder, the settings and the texts of a run that is to go on."""
+    from unrolled.bundle.runs import resolve
+
+    run = resolve(name)
+    try:
+        saved = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        layers = {table: dict(saved[table]) for table in ("model", "data", "train")}
+        paths = list(saved["text"]["paths"])
+    except OSError:
+        raise UserError(f"--resume {name}: no run there (no config.json); unrolled runs lists them") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"--resume {name}: {run / 'config.json'} is damaged; restore it from a copy") from None
+    layers["data"].pop("digest", None)
+    texts = texts or paths
+    if texts == ["-"] and paths == ["-"]:
+        raise UserError(f"--resume {name}: its text came from standard input; give it again as a file")
+    return run, layers, texts
+
+
+def _new_run() -> Path:
+    """runs/DATE-language-N, with the first N that is free."""
+    today, number = datetime.date.today().isoformat(), 1
+    while (path := Path("runs") / f"{today}-language-{number}").exists():
+        number += 1
+    return path
+
+
+def _read(texts: list[str], config: TextConfig) -> Corpus:
+    """Read the text and say what was found."""
+    from unrolled.cli.console import Stages
+    from unrolled.data.corpus import load_corpus
+    from unrolled.data.stdlib import stdlib_source
+    from unrolled.data.text import open_source
+
+    source = open_source(texts) if texts else stdlib_source()
+    stages = Stages()
+    try:
+        corpus = load_corpus(source, config, progress=stages)
+    finally:
+        stages.close()
+    print(corpus.summary)
+    for note in corpus.notes:
+        print(f"  {note}")
+    return corpus
+
+
+def _task(
+    corpus: Corpus, model: LanguageConfig, config: TrainConfig, text: TextConfig, init_from: str | None
+) -> LanguageTask:
+    from unrolled.tasks.language.task import LanguageTask
+
+    start_from = None
+    if init_from is not None:
+        from unrolled.bundle.model import load, resolve
+        from unrolled.tasks.language.loading import load_model
+
+        found = load(resolve(init_from))
+        old, units, _ = load_model(found.config, found.tensors, found.tokens or {}, init_from)
+        start_from = (old.state_dict(), units)
+    return LanguageTask(corpus, model, config, data_config=text, start_from=start_from)
+
+
+def _tell_plan(task: LanguageTask, config: TrainConfig) -> None:
+    from unrolled.cli.console import duration
+    from unrolled.tasks.language.sizes import readable
+    from unrolled.training.estimate import seconds_per_update
+
+    task.build()
+    told, memory = task.describe(), task.memory()
+    for note in task.notes:
+        print(f"  {note}")
+    updates_a_pass = told["steps_per_epoch"]
+    print(f"units per pass    {told['units_per_epoch']:,} in {updates_a_pass:,} updates of {told['batch']} streams")
+    print(f"parameters        {told['parameters']:,}")
+    print(f"memory            about {readable(memory.total)} for weights, optimiser and activations")
+    each = seconds_per_update(task, config)
+    if config.minutes is not None:
+        updates = int(60 * config.minutes / each)
+        seconds = 60 * config.minutes
+    else:
+        updates = config.steps or max(1, round((config.epochs or 1.0) * updates_a_pass))
+        seconds = updates * each
+    print(f"estimated         {duration(seconds)} for {updates:,} updates of {1000 * each:.1f} ms, "
+          f"{updates / updates_a_pass:.1f} passes")  # fmt: skip
+
+
+def _train(task: LanguageTask, config: TrainConfig, run: Path, texts: list[str], resumed: bool, begun: float) -> None:
+    from unrolled.cli.console import Console
+    from unrolled.cli.report import tell_result
+    from unrolled.training.keeping import ModelKeeper
+    from unrolled.training.loop import Trainer
+    from unrolled.training.watch import TensorBoardWatcher, plot_losses
+
+    part = task.corpus.parts["train"]
+    console = Console(task.corpus.units.kind, part.units / part.chars if part.chars else None)
+    keeper = ModelKeeper(run, task, config, {"paths": texts, "label": task.corpus.label})
+    trainer = Trainer(
+        task, config, run, watchers=[keeper, TensorBoardWatcher(run / "tensorboard"), console], resume=resumed,
+        spent=time.perf_counter() - begun,
+    )  # fmt: skip
+    keeper.model = trainer.model
+    for note in task.notes:
+        print(f"  {note}")
+    told = task.describe()
+    print(f"{told['parameters']:,} parameters; run folder {run}")
+    result = trainer.train()
+    baseline = task.baseline() if result.stopped_by != "interrupted" else None
+    found = keeper.finish(result, baseline)
+    plot_losses(run / "metrics.jsonl", run / "loss.png", baseline)
+    tell_result(found, run, task.corpus.units.kind)
+    if result.stopped_by == "interrupted":
+        raise typer.Exit(130)
