@@ -10,6 +10,9 @@ from unrolled.errors import UserError
 
 PARTS = ("train", "dev", "test")
 
+DEV_MOST = 500_000
+"""Characters, bytes or records in the dev part: it is read some twenty times in a run, and more tells nothing new."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -21,7 +24,7 @@ class Cut:
 
 def split_points(n: int, config: TextConfig, label: str, noun: str) -> tuple[int, int]:
     """Where dev and test begin among ``n`` characters, bytes or records. The test part is the last ``heldout``, the
-    dev part the last ``dev`` of what is left.
+    dev part the last ``dev`` of what is left, and at most :data:`DEV_MOST`.
 
     Raises:
         UserError: too short for the shares asked for.
@@ -30,7 +33,7 @@ def split_points(n: int, config: TextConfig, label: str, noun: str) -> tuple[int
     if n < least:
         raise UserError(f"{label}: {n} {noun} is too short to train on; name a longer text")
     test = round(n * config.heldout)
-    dev = round((n - test) * config.dev)
+    dev = min(DEV_MOST, round((n - test) * config.dev))
     if config.dev > 0 and dev == 0:
         dev = 1
     if (config.heldout > 0 and test == 0) or n - test - dev < least:
