@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--small 10] [--large 1000] [--units char byte] [--data FILE]
 
-Sizes are in MB. The text is the Python standard library's source, or FILE, repeated to size, every copy with its number in
-front. Anonymous memory is RssAnon of /proc (Linux): pages of mapped files are the kernel's to drop and do not count.
+Sizes are in MB. The text is the Python standard library's source, or FILE, repeated to size, every copy with its number
+in front. Anonymous memory is RssAnon of /proc (Linux): pages of mapped files are the kernel's to drop and do not count.
 Prints a table, then one JSON line; exit code 1 where large and small differ by 100 MB or more.
 """
 

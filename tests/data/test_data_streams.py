@@ -326,14 +326,18 @@ def test_ngram_of_a_corpus_and_its_caps(tmp_path: Path) -> None:
     made = ngram_baseline(corpus.tokens, corpus.parts, V)
     assert made is not None
     name, nats = made
-    assert name == "interpolated 6-gram model"
-    texts = [[corpus.tokens[part.start : part.stop].tolist()] for part in (train, test)]
-    assert nats == pytest.approx(naive_witten_bell(texts[0], texts[1], V, 6))
+    dev = corpus.parts["dev"]
+    texts = [[corpus.tokens[part.start : part.stop].tolist()] for part in (train, test, dev)]
+    best = min(range(1, 7), key=lambda k: naive_witten_bell(texts[0], texts[2], V, k))
+    assert name == f"interpolated {best}-gram model"
+    assert nats == pytest.approx(naive_witten_bell(texts[0], texts[1], V, best))
     capped = ngram_baseline(corpus.tokens, corpus.parts, V, train_units=500, test_units=100)
     assert capped is not None
     assert f"trained on 500 of {train.units:,} units, tested on the first 100" in capped[0]
-    texts = [[texts[0][0][-500:]], [texts[1][0][:100]]]
-    assert capped[1] == pytest.approx(naive_witten_bell(texts[0], texts[1], V, 6))
+    texts = [[texts[0][0][-500:]], [texts[1][0][:100]], [texts[2][0][:100]]]
+    best = min(range(1, 7), key=lambda k: naive_witten_bell(texts[0], texts[2], V, k))
+    assert capped[0].startswith(f"interpolated {best}-gram model")
+    assert capped[1] == pytest.approx(naive_witten_bell(texts[0], texts[1], V, best))
     whole = load_corpus(source, TextConfig(heldout=0.0, dev=0.0), cache=tmp_path / "cache")
     assert ngram_baseline(whole.tokens, whole.parts, V) is None
 

@@ -16,20 +16,25 @@ def tell_result(result: Mapping[str, Any], run: Path, unit: str) -> None:
     done = f"{result['steps']:,} updates, {result['units']:,} {unit}s in {result['minutes']:.2f} minutes"
     print(f"\ntrained       {done}" + _ending(result))
     if "test_nats" in result:
-        low, high = result["test_interval"]
-        print(
-            f"held-out loss {result['test_nats']:.4f} nats per {unit} (95 %: {low:.4f} to {high:.4f})" + _bits(result)
-        )
+        print(f"held-out loss {result['test_nats']:.4f} nats per {unit} ({_interval(result)}){_bits(result)}")
     elif "dev_nats" in result:
         print(f"dev loss      {result['dev_nats']:.4f} nats per {unit}; nothing was held out for a final figure")
-    if "baseline" in result:
+    elif result["train_nats"] is not None:
+        print(f"training loss {result['train_nats']:.4f} nats per {unit}, smoothed; nothing was held out")
+    if "test_nats" in result and "baseline" in result:
         gain = result["baseline_nats"] - result["test_nats"]
-        word = "better" if gain > 0 else "WORSE"
-        print(f"baseline      {result['baseline_nats']:.4f} nats per {unit}, {result['baseline']}: the network is "
-              f"{abs(gain):.3f} nats {word}")  # fmt: skip
+        worth = f"{abs(gain):.3f} nats {'better' if gain > 0 else 'WORSE: train longer, or a larger network'}"
+        print(
+            f"baseline      {result['baseline_nats']:.4f} nats per {unit}, {result['baseline']}: the network is {worth}"
+        )
     print(f"model         {run}  (loss.png, metrics.jsonl, tensorboard/)")
     print(f"try           unrolled sample {run}")
     print(f"              unrolled score {run} FILE")
+
+
+def _interval(result: Mapping[str, Any]) -> str:
+    low, high = result["test_interval"]
+    return "too little text for an interval" if low is None else f"95 %: {low:.4f} to {high:.4f}"
 
 
 def _ending(result: Mapping[str, Any]) -> str:
@@ -41,5 +46,5 @@ def _ending(result: Mapping[str, Any]) -> str:
 
 
 def _bits(result: Mapping[str, Any]) -> str:
-    bits = [f"{result[f'test_{name}']:.4f} {name}" for name in ("bpc", "bpb") if f"test_{name}" in result]
+    bits = [f"{result[f'test_{name}']:.4f} {name}" for name in ("bpc", "bpb") if result.get(f"test_{name}")]
     return "".join(f" = {b}" for b in bits)

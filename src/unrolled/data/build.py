@@ -119,7 +119,7 @@ class TextBuilder:
             yield part, texts if self.config.units == "char" else whole_units(texts)
 
     def _learn_unbroken(self, edges: list[Cut]) -> Units:
-        wanted = {0} if self.config.vocab == "train" else {0, 1, 2}
+        wanted = {PARTS.index("train")} if self.config.vocab == "train" else {0, 1, 2}
         runs = self._part_texts("learning units", edges)
         return self._learn(text for part, texts in runs for text in texts if part in wanted)
 
@@ -153,7 +153,7 @@ class TextBuilder:
             self.notes.append(f"{empty} empty records left out")
         edges = [0, *split_points(count, self.config, self.source.label, "records"), count]
         order = Permutation(count, SPLIT_SEED)
-        units = self.units or self._learn_records(delimiter, order, edges[1])
+        units = self.units or self._learn_records(delimiter, order, edges[1:3])
         if units.end is None or units.end_text != delimiter:
             raise UserError(f"--records {self.config.records}: this vocabulary has no such record end; leave it out")
         tokens = self._encode_records(units, delimiter, count)
@@ -169,11 +169,13 @@ class TextBuilder:
                 for record in records:
                     self.learner.add(record)
 
-    def _learn_records(self, delimiter: str, order: Permutation, train: int) -> Units:
+    def _learn_records(self, delimiter: str, order: Permutation, train: list[int]) -> Units:
         def texts() -> Iterator[str]:
             for group in self._groups("learning units", delimiter):
                 numbers = group.first + np.arange(len(group.records))
-                chosen = order.inverse(numbers) < train if self.config.vocab == "train" else numbers >= 0
+                places = order.inverse(numbers)
+                inside = (places >= train[0]) & (places < train[1])
+                chosen = inside if self.config.vocab == "train" else numbers >= 0
                 yield from itertools.compress(group.records, chosen)
 
         return self._learn(texts())

@@ -26,7 +26,7 @@ class TextConfig:
     records: str | None = option(None, "the text is independent records ended by this: line, or a literal delimiter "
                                  "(\\n and \\t are understood)")  # fmt: skip
     heldout: float = option(0.1, "share of the text, at its end, held out for the final figure", min=0.0, below=1.0)
-    dev: float = option(0.02, "share of the training part cut off to watch and select on (500,000 characters at most)",
+    dev: float = option(0.02, "share of the training part, at its start, to watch and select on (at most 500,000)",
                         min=0.0, below=1.0)  # fmt: skip
 
     def __post_init__(self) -> None:

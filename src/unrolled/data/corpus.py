@@ -22,7 +22,7 @@ from unrolled.data.units import ByteUnits, TokenArray, Units, units_from_json
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
 
-FORMAT = 1  # of a cache entry; raise it when the tokens of the same text would differ
+FORMAT = 2  # of a cache entry; raise it when the tokens of the same text would differ
 BLOCK = 1 << 20
 
 
@@ -78,7 +78,7 @@ class Corpus:
         what = f"{self.label}: {self.bytes:,} bytes, {self.chars:,} characters ({self.encoding})"
         if self.records is not None:
             what += f", {len(self.records):,} records"
-        sizes = ", ".join(f"{name} {part.units:,}" for name, part in self.parts.items())
+        sizes = ", ".join(f"{name} {self.parts[name].units:,}" for name in ("train", "dev", "test"))
         return f"{what}; {len(self.units):,} distinct {self.units.kind} units; {sizes}"
 
 

@@ -8,7 +8,7 @@ came, T(c) how many different units came after it, and c' the context without it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ def ngram_baseline(
     train_units: int = 4_000_000,
     test_units: int = 400_000,
 ) -> tuple[str, float] | None:
-    """The n-gram model's loss on the test part (on dev where there is none), trained on the train part.
+    """The n-gram model's loss on the test part (on dev where there is none), trained on the train part. Where there are
+    both, the order is the one that is best on dev.
 
     Args:
         V: vocabulary size.
@@ -41,21 +42,22 @@ def ngram_baseline(
         What the model is, caps included, and nats per unit; None where there is nothing to test on.
     """
     train, test = parts["train"], parts["test"] if parts["test"].units else parts["dev"]
-    if records is None:
-        learn = tokens[max(train.start, train.stop - train_units) : train.stop].astype(np.int64)
-        score = tokens[test.start : min(test.stop, test.start + test_units)].astype(np.int64)
-        counted, scored = np.ones(len(learn), np.bool_), np.ones(len(score), np.bool_)
-    else:
-        learn, counted = _lay_out(tokens, records, train, order, train_units)
-        score, scored = _lay_out(tokens, records, test, order, test_units)
+    learn, counted = _positions(tokens, records, train, order, train_units, last=True)
+    score, scored = _positions(tokens, records, test, order, test_units)
     if not scored.any() or not counted.any():
         return None
-    name = f"interpolated {order}-gram model"
+    sets, best = [(score, scored)], order
+    if test is parts["test"] and parts["dev"].units:
+        sets.append(_positions(tokens, records, parts["dev"], order, test_units))
+    losses = list(_losses(learn, sets, V, order, counted))
+    if len(sets) == 2:
+        best = min(range(1, order + 1), key=lambda k: losses[k - 1][1])
+    name = f"interpolated {best}-gram model"
     if counted.sum() < train.units:
         name += f", trained on {counted.sum():,} of {train.units:,} units"
     if scored.sum() < test.units:
         name += f", tested on the first {scored.sum():,} of {test.units:,}"
-    return name, witten_bell(learn, score, V, order, counted=counted, scored=scored)
+    return name, losses[best - 1][0]
 
 
 def witten_bell(
@@ -74,32 +76,39 @@ def witten_bell(
     """
     counted = np.ones(len(train), np.bool_) if counted is None else counted
     scored = np.ones(len(test), np.bool_) if scored is None else scored
-    probability = np.full(len(test), 1.0 / V)
+    return list(_losses(train, [(test, scored)], V, order, counted))[-1][0]
+
+
+def _losses(
+    train: Ints, sets: Sequence[tuple[Ints, NDArray[np.bool_]]], V: int, order: int, counted: NDArray[np.bool_]
+) -> Iterator[list[float]]:
+    """For the orders 1, 2, ... the mean nats per unit of each set: units, and which of them are targets."""
+    probabilities = [np.full(len(units), 1.0 / V) for units, _ in sets]
     # grams[i] numbers the run of k units that ends at i; -1: it runs over the beginning, or was never seen.
+    grams = [np.zeros(len(units), dtype=np.int64) for units, _ in sets]
     train_grams = np.zeros(len(train), dtype=np.int64)
-    test_grams = np.zeros(len(test), dtype=np.int64)
     contexts = 1
     for k in range(1, order + 1):
         train_keys = _keys(train_grams, train, V, k)
-        test_keys = _keys(test_grams, test, V, k)
         known, train_grams = np.unique(train_keys, return_inverse=True)
         # Runs that end at a position that is no target are numbered, for they are contexts, but not counted.
         counts = np.bincount(train_grams, weights=counted, minlength=len(known))
         counts[known < 0] = 0
         train_grams = np.where(train_keys < 0, -1, train_grams)
-        place = np.minimum(np.searchsorted(known, test_keys), len(known) - 1)
-        seen = (known[place] == test_keys) & (test_keys >= 0)
         owner = np.maximum(known, 0) // V  # the context of each run
         total = np.bincount(owner, weights=counts, minlength=contexts)
         types = np.bincount(owner, weights=counts > 0, minlength=contexts)
-        context = np.maximum(test_keys, 0) // V
-        weight = np.where(test_keys >= 0, total[context] + types[context], 0.0)
-        has = weight > 0
-        count = np.where(seen, counts[place], 0.0)
-        probability[has] = (count[has] + types[context[has]] * probability[has]) / weight[has]
-        test_grams = np.where(seen, place, -1)
+        for n, (units, _) in enumerate(sets):
+            keys = _keys(grams[n], units, V, k)
+            place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+            seen = (known[place] == keys) & (keys >= 0)
+            context = np.maximum(keys, 0) // V
+            weight = np.where(keys >= 0, total[context] + types[context], 0.0)
+            has, count, p = weight > 0, np.where(seen, counts[place], 0.0), probabilities[n]
+            p[has] = (count[has] + types[context[has]] * p[has]) / weight[has]
+            grams[n] = np.where(seen, place, -1)
         contexts = len(known)
-    return float(-np.log(probability[scored]).mean())
+        yield [float(-np.log(p[scored]).mean()) for p, (_, scored) in zip(probabilities, sets, strict=True)]
 
 
 def _keys(grams: Ints, units: Ints, V: int, k: int) -> Ints:
@@ -110,6 +119,17 @@ def _keys(grams: Ints, units: Ints, V: int, k: int) -> Ints:
     before = grams[:-1]
     keys[1:] = np.where(before >= 0, before * V + units[1:], -1)
     return keys
+
+
+def _positions(
+    tokens: TokenArray, records: Records | None, part: Part, order: int, limit: int, *, last: bool = False
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """The part's first (of unbroken text with ``last``: last) ``limit`` targets, and which positions are targets."""
+    if records is not None:
+        return _lay_out(tokens, records, part, order, limit)
+    start = max(part.start, part.stop - limit) if last else part.start
+    units = tokens[start : min(part.stop, start + limit)].astype(np.int64)
+    return units, np.ones(len(units), np.bool_)
 
 
 def _lay_out(

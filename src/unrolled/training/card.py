@@ -44,8 +44,9 @@ def _rows(
         )
     if "test_nats" in result:
         low, high = result["test_interval"]
-        rows.append(("held-out loss", f"{result['test_nats']:.4f} nats per unit ({low:.4f} to {high:.4f})"))
-        bits = [f"{name} {result[f'test_{name}']:.4f}" for name in ("bpc", "bpb") if f"test_{name}" in result]
+        span = "" if low is None else f" ({low:.4f} to {high:.4f})"
+        rows.append(("held-out loss", f"{result['test_nats']:.4f} nats per unit{span}"))
+        bits = [f"{name} {result[f'test_{name}']:.4f}" for name in ("bpc", "bpb") if result.get(f"test_{name}")]
         rows.append(("held-out bits", ", ".join(bits)))
     if "baseline" in result:
         rows.append(("baseline", f"{result['baseline']}: {result['baseline_nats']:.4f} nats per unit"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class ModelKeeper(Silent):
             found |= {"nats": result.test.nats, "bpc": result.test.figures.get("bpc")}
         if baseline is not None:
             found |= {"baseline": baseline[0], "baseline_nats": baseline[1]}
+        found = {name: _finite(value) for name, value in found.items()}
         self._save(found)
         return found
 
@@ -77,3 +79,10 @@ class ModelKeeper(Silent):
         config = self.settings() | ({"result": result} if result else {})
         card = model_card(self.run.name, config, self.task.describe())
         save(self.run, config=config, tensors=self.model.state_dict(), tokens=self.task.tokens(), card=card)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity and no NaN: the interval of a tiny part, the loss before the first update."""
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

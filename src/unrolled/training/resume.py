@@ -37,6 +37,11 @@ def check_settings(saved: dict[str, Any], now: dict[str, Any]) -> None:
     free = {f"train.{name}" for name in (*BUDGETS, *WATCHING)}
     for name, old, new in _differences("", saved, now):
         if name not in free:
+            if "digest" in name:
+                raise UserError(
+                    "cannot resume: this is another text, or it was changed; give the one it was trained on, or start "
+                    "a new run with --init-from"
+                )
             short = name.removeprefix("train.")
             raise UserError(
                 f"cannot resume: {short} was {_short(old)} and is now {_short(new)}; only the budget and what is "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unrolled.errors import UserError
 from unrolled.layers import GRU, LSTM, RNN
 from unrolled.state import zeros
 from unrolled.tasks.language.config import LanguageConfig
@@ -19,8 +20,8 @@ State = Any
 NORMAL_STD = 0.01
 HEAD_STD = {"lstm": 1.0, "gru": 0.6, "rnn-tanh": 0.3, "rnn-relu": 0.05}
 """Standard deviation of the output weights, times sqrt(H): as large as a first loss within 3 % of ln V allows, for 65
-units; a small vocabulary gets less. Too small costs dearly: with a tenth of it an LSTM is 0.2 to 0.3 nats behind after a
-million characters."""
+units; a small vocabulary gets less. Too small costs dearly: with a tenth of it an LSTM is 0.2 to 0.3 nats behind
+after a million characters."""
 TIED_STD = 0.3
 
 
@@ -137,6 +138,13 @@ def _layer(input_size: int, config: LanguageConfig) -> nn.Module:
         "init": config.init,
         "engine": config.engine,
     }
+    try:
+        return _recurrent(input_size, config, options)
+    except ValueError as error:  # the layer's own words name the option
+        raise UserError(str(error)) from None
+
+
+def _recurrent(input_size: int, config: LanguageConfig, options: dict[str, Any]) -> nn.Module:
     if config.cell == "lstm":
         return LSTM(input_size, config.hidden, config.layers, forget_bias=config.forget_bias, **options)
     if config.cell == "gru":
