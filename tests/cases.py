@@ -88,3 +88,19 @@ def call_of(layer: Any, x: Tensor, state: tuple[Tensor, ...], seed: int | None =
     given = torch.tensor(seed) if seed is not None else None
     call = layer._call(entry, entry.x, 0, 0, given)
     return call if not reverse else type(call)(**{**vars(call), "reverse": True})
+
+
+def gradients(loss: Tensor, wrt: list[Tensor]) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss, wrt, retain_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def cotangent(tensor: Tensor, k: int) -> Tensor:
+    return torch.cos(torch.arange(tensor.numel(), dtype=tensor.dtype) + k).reshape(tensor.shape)
+
+
+def scalar(*tensors: Tensor) -> Tensor:
+    """A loss that sees every element differently."""
+    total = torch.zeros((), dtype=tensors[0].dtype)
+    for k, tensor in enumerate(tensors):
+        total = total + (tensor * cotangent(tensor, k)).sum()
+    return total

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pytest
 import torch
 
+import unrolled.layers
 from unrolled import state as states
 from unrolled.layers import GRU, LSTM
 
@@ -52,3 +55,40 @@ def test_reset_select_stack_split_round_trip() -> None:
 def test_what_is_no_state_is_named() -> None:
     with pytest.raises(TypeError, match="not str"):
         states.detach("h")
+
+
+class Named(NamedTuple):
+    h: Any
+    c: Any
+
+
+def test_zeros_for_cells_ours_and_torchs() -> None:
+    for module in (unrolled.layers, torch.nn):
+        h, c = states.zeros(module.LSTMCell(3, 4), 5)
+        assert h.shape == c.shape == (5, 4)
+        assert states.zeros(module.GRUCell(3, 4, dtype=torch.float64), 5).dtype == torch.float64
+        assert states.zeros(module.RNNCell(3, 4), None).shape == (4,)
+        cell = module.LSTMCell(3, 4)
+        assert torch.equal(cell(torch.ones(5, 3), (h, c))[0], cell(torch.ones(5, 3))[0])
+
+
+def test_nothing_selected_none_kept_and_named_tuples_stay_named() -> None:
+    state = Named(torch.randn(2, 5, 3), None)
+    assert states.select(state, []).h.shape == (2, 0, 3)
+    assert states.select(state, torch.zeros(5, dtype=torch.bool)).h.shape == (2, 0, 3)
+    assert isinstance(states.detach(state), Named)
+    pieces = states.split(state, 2)
+    assert [p.h.shape[1] for p in pieces] == [2, 2, 1]
+    assert all(isinstance(p, Named) and p.c is None for p in pieces)
+    joined = states.stack(pieces)
+    assert isinstance(joined, Named)
+    assert torch.equal(joined.h, state.h)
+    assert joined.c is None
+    assert states.split(None, [2, 3]) == [None, None]
+    assert [s.shape[1] for s in states.split(torch.zeros(1, 0, 3))] == [0]
+    with pytest.raises(ValueError, match="give a list of sizes"):
+        states.split(None, 2)
+    with pytest.raises(ValueError, match="some states are None"):
+        states.stack([None, state.h])
+    with pytest.raises(TypeError, match="not str"):
+        states.split("h")

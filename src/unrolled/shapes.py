@@ -16,15 +16,6 @@ Time comes first: ``(T, B, ...)``. ``batch_first=True`` is accepted at the borde
 
 from __future__ import annotations
 
-LETTERS = {
-    "T": "time steps",
-    "B": "batch (independent streams)",
-    "I": "input size",
-    "H": "hidden size",
-    "L": "layers",
-    "V": "vocabulary",
-}
-
 
 class ShapeError(ValueError, RuntimeError):
     """Sizes that disagree. A ValueError; a RuntimeError too, since that is what torch.nn raises in the same place."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import unrolled.layers
-from unrolled.engines import ENGINES, Request, choose, masks, refusal
+from unrolled.engines import ENGINES, Request, choose, masks, refusal, spy
 from unrolled.engines.table import support_table
 
 
@@ -92,3 +92,40 @@ def test_torch_func_and_forward_mode_go_to_an_engine_that_can() -> None:
     assert torch.allclose(per_row, x.grad)
     with torch.autograd.forward_ad.dual_level():
         assert layer.explain(x.detach()).engine == "reference"
+
+
+def test_the_seed_is_drawn_on_the_cpu_whatever_the_default_device() -> None:
+    torch.manual_seed(4)
+    expected = masks.draw_seed()
+    torch.manual_seed(4)
+    with torch.device("meta"):
+        seed = masks.draw_seed()
+    assert seed.device.type == "cpu"
+    assert seed == expected
+
+
+def test_the_spy_hears_the_engine_and_not_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that chose aten and ran the reference all the same would be heard."""
+    layer, x = unrolled.layers.LSTM(3, 4, 2, bidirectional=True), torch.randn(5, 2, 3)
+    with spy() as ran:
+        layer(x)
+        layer(x, trace=True)
+        layer(x, lengths=[0, 0])
+        unrolled.layers.LSTMCell(3, 4)(x[0])
+        unrolled.layers.LSTMCell(3, 4, engine="reference")(x[0])
+    assert ran == ["aten", "reference", "aten", "aten", "reference"]
+    monkeypatch.setattr(type(layer), "_run_aten", lambda self, entry: self._run_reference(entry, False)[:2])
+    with spy() as ran:
+        layer(x)
+    assert ran == ["reference"]
+
+
+def test_explain_takes_cells() -> None:
+    cell = unrolled.layers.LSTMCell(3, 4)
+    assert unrolled.explain(cell, torch.zeros(2, 3)).engine == "aten"
+    assert unrolled.explain(cell, torch.zeros(2, dtype=torch.int64)).engine == "reference"
+    assert unrolled.explain(cell, torch.zeros(2, 3), (torch.zeros(2, 4), torch.zeros(2, 4))).engine == "aten"
+    with pytest.raises(ValueError, match=r"hx \(h\)"):
+        unrolled.explain(cell, torch.zeros(2, 3), (torch.zeros(3, 4), torch.zeros(2, 4)))
+    with pytest.raises(TypeError, match="Linear is not a layer or cell"):
+        unrolled.explain(torch.nn.Linear(3, 4), torch.zeros(2, 3))

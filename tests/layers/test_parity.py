@@ -46,15 +46,16 @@ def outputs_and_gradients(net: Any, x: Any, hx: Any, leaves: list[torch.Tensor])
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("layout", ["time", "batch", "unbatched", "packed", "packed sorted"])
+@pytest.mark.parametrize("given_state", [True, False])
+@pytest.mark.parametrize("layout", ["time", "batch", "unbatched", "packed", "packed batch", "packed sorted"])
 def test_outputs_and_all_gradients(
     dtype: torch.dtype, engine: str, kind: str, extra: dict[str, Any], num_layers: int, bidirectional: bool, bias: bool,
-    layout: str,
+    layout: str, given_state: bool,
 ) -> None:  # fmt: skip
     options = {**extra, "num_layers": num_layers, "bidirectional": bidirectional, "bias": bias}
-    options["batch_first"] = layout == "batch"
+    options["batch_first"] = layout in ("batch", "packed batch")
     ours, theirs = pair(kind, options, engine, dtype)
-    shape = {"batch": (B, T, I), "unbatched": (T, I)}.get(layout, (T, B, I))
+    shape = {"batch": (B, T, I), "packed batch": (B, T, I), "unbatched": (T, I)}.get(layout, (T, B, I))
     x = torch.randn(shape, dtype=dtype, requires_grad=True)
     rows, D = num_layers * (2 if bidirectional else 1), () if layout == "unbatched" else (B,)
     sizes = [extra.get("proj_size", H)] + ([H] if kind == "LSTM" else [])
@@ -62,10 +63,11 @@ def test_outputs_and_all_gradients(
     given: Any = x
     if layout.startswith("packed"):
         lengths = torch.tensor([T, 3, 1] if "sorted" in layout else [2, T, 4])
-        given = pack_padded_sequence(x, lengths, enforce_sorted="sorted" in layout)
-    hx = tuple(state) if len(state) > 1 else state[0]
-    mine, my_gradients = outputs_and_gradients(ours, given, hx, [x, *state])
-    other, other_gradients = outputs_and_gradients(theirs, given, hx, [x, *state])
+        given = pack_padded_sequence(x, lengths, options["batch_first"], enforce_sorted="sorted" in layout)
+    hx = None if not given_state else tuple(state) if len(state) > 1 else state[0]
+    leaves = [x, *state] if given_state else [x]
+    mine, my_gradients = outputs_and_gradients(ours, given, hx, leaves)
+    other, other_gradients = outputs_and_gradients(theirs, given, hx, leaves)
     assert_close(mine, other, what="outputs")
     assert_close(my_gradients, other_gradients, gradient=True, what="gradients")
 
@@ -102,8 +104,19 @@ def test_cells(kind: str, engine: str, bias: bool, batched: bool, dtype: torch.d
     theirs = getattr(torch.nn, kind)(I, H, bias=bias, dtype=dtype)
     ours = getattr(unrolled.layers, kind)(I, H, bias=bias, dtype=dtype, engine=engine)
     ours.load_state_dict(theirs.state_dict())
-    x = torch.randn((B, I) if batched else (I,), dtype=dtype)
-    state = [torch.randn((B, H) if batched else (H,), dtype=dtype) for _ in range(2 if kind == "LSTMCell" else 1)]
-    hx = tuple(state) if len(state) > 1 else state[0]
-    assert_close(as_tuple(ours(x, hx)), as_tuple(theirs(x, hx)))
-    assert_close(as_tuple(ours(x)), as_tuple(theirs(x)))
+    D = (B,) if batched else ()
+    x = torch.randn(*D, I, dtype=dtype, requires_grad=True)
+    state = [torch.randn(*D, H, dtype=dtype, requires_grad=True) for _ in range(2 if kind == "LSTMCell" else 1)]
+    for hx in (tuple(state) if len(state) > 1 else state[0], None):
+        leaves = [x] if hx is None else [x, *state]
+        results = []
+        for cell in (ours, theirs):
+            new = as_tuple(cell(x, hx))
+            loss = sum(
+                (s * torch.cos(torch.arange(s.numel(), dtype=dtype) + k).reshape(s.shape)).sum()
+                for k, s in enumerate(new)
+            )
+            results.append((new, torch.autograd.grad(loss, [*leaves, *cell.parameters()])))
+        (mine, my_gradients), (other, other_gradients) = results
+        assert_close(mine, other, what="states")
+        assert_close(my_gradients, other_gradients, gradient=True, what="gradients")

@@ -28,6 +28,8 @@ Gradients = dict[str, Tensor]
 EPSILON = 1e-5
 """Added to the variance in layer normalisation (Ba et al. 2016)."""
 
+HALVES = (torch.float16, torch.bfloat16)
+
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
@@ -38,16 +40,21 @@ class Parameter:
 
 
 def normalise(u: Tensor) -> tuple[Tensor, Tensor]:
-    """Zero mean and unit variance over the last dimension: ``n`` and ``1/sigma``, (B, N) and (B, 1)."""
-    mean = u.mean(-1, keepdim=True)
-    centred = u - mean
+    """Zero mean and unit variance over the last dimension: ``n`` and ``1/sigma``, (B, N) and (B, 1).
+
+    Half precisions are computed in float32 (a variance soon leaves their range); n comes back in the dtype of ``u``.
+    """
+    wide = u.float() if u.dtype in HALVES else u
+    centred = wide - wide.mean(-1, keepdim=True)
     inverse = torch.rsqrt(centred.square().mean(-1, keepdim=True) + EPSILON)
-    return centred * inverse, inverse
+    return (centred * inverse).to(u.dtype), inverse
 
 
 def normalise_backward(d_n: Tensor, n: Tensor, inverse: Tensor) -> Tensor:
     """Gradient of :func:`normalise` with respect to its input."""
-    return inverse * (d_n - d_n.mean(-1, keepdim=True) - n * (d_n * n).mean(-1, keepdim=True))
+    wide = d_n.to(inverse.dtype)
+    d_u = inverse * (wide - wide.mean(-1, keepdim=True) - n * (wide * n).mean(-1, keepdim=True))
+    return d_u.to(d_n.dtype)
 
 
 class Cell(ABC):
@@ -58,7 +65,9 @@ class Cell(ABC):
         bias: two bias vectors, as torch has them.
         proj_size: size of the projected hidden state (LSTM only), 0 for none.
         layer_norm: normalise the input product and the recurrent product over their whole rows, with a gain each;
-            the biases serve as shifts (Ba, Kiros & Hinton 2016, arXiv:1607.06450, eqs. 20-22).
+            the biases serve as shifts (Ba, Kiros & Hinton 2016, arXiv:1607.06450, eqs. 20-22). A row is all gates
+            together, G*H numbers, in the GRU too: there a variant, since Ba et al. normalise the gates r z and the
+            candidate n apart.
     """
 
     name: str

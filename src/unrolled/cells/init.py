@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from unrolled.cells.base import Cell
+from unrolled.cells.base import HALVES, Cell
 
 INITS = ("torch", "orthogonal", "identity", "chrono", "normal")
 NORMAL_STD = 0.01
 
 
-def check_init(cell: Cell, scheme: str, forget_bias: float | None) -> None:
+CHRONO_T_MAX = 256
+"""The longest dependency that ``chrono`` expects where no ``t_max`` is given."""
+
+
+def check_init(cell: Cell, scheme: str, forget_bias: float | None, t_max: int | None = None) -> None:
     """Refuse, at construction and by name, what does not go together."""
     if scheme not in INITS:
         raise ValueError(f"init={scheme!r}: not one of {', '.join(INITS)}")
@@ -24,6 +28,10 @@ def check_init(cell: Cell, scheme: str, forget_bias: float | None) -> None:
         )
     if scheme == "chrono" and (not cell.gates or not cell.bias):
         raise ValueError(f"init='chrono' sets gate biases: it needs an LSTM or a GRU with bias=True, not {cell.name}")
+    if t_max is not None and scheme != "chrono":
+        raise ValueError(f"t_max={t_max}: only init='chrono' takes it, not init={scheme!r}")
+    if t_max is not None and t_max < 3:
+        raise ValueError(f"t_max={t_max}: the longest dependency of init='chrono' must be at least 3")
     if forget_bias is None:
         return
     if "f" not in cell.gates or not cell.bias:
@@ -34,7 +42,11 @@ def check_init(cell: Cell, scheme: str, forget_bias: float | None) -> None:
 
 @torch.no_grad()
 def initialise(
-    cell: Cell, w: Mapping[str, Tensor], scheme: str = "torch", forget_bias: float | None = None, t_max: int = 256
+    cell: Cell,
+    w: Mapping[str, Tensor],
+    scheme: str = "torch",
+    forget_bias: float | None = None,
+    t_max: int | None = None,
 ) -> None:
     """Fill ``w`` in place.
 
@@ -42,19 +54,21 @@ def initialise(
         scheme: ``torch``: U(-1/sqrt(H), 1/sqrt(H)) for every weight and bias, drawn as torch.nn draws them, so the same
             seed gives the same numbers. ``orthogonal``: each gate's block of W_hh orthogonal (Saxe et al. 2014,
             arXiv:1312.6120), W_ih Glorot-uniform by gate, biases 0. ``identity``: W_hh = I, W_ih ~ N(0, 0.001^2),
-            biases 0 (Le, Jaitly & Hinton 2015, arXiv:1504.00941). ``chrono``: torch's values, then the forget bias
-            (the GRU's update bias) drawn as ln U(1, t_max - 1) and the LSTM's input bias its negative (Tallec &
-            Ollivier 2018, arXiv:1804.11188, section 2). ``normal``: N(0, 0.01^2), biases 0 (the lecture's program).
+            biases 0 (Le, Jaitly & Hinton 2015, arXiv:1504.00941, for relu; the identity and tanh are taken too, though
+            tanh does not keep the state, it shrinks it). ``chrono``: torch's values for the matrices, the forget bias
+            (the GRU's update bias) drawn as ln U(1, t_max - 1), the LSTM's input bias its negative, and every other
+            bias 0 (Tallec & Ollivier 2018, arXiv:1804.11188, section 2).
+            ``normal``: N(0, 0.01^2), biases 0 (the lecture's program).
         forget_bias: b_if + b_hf of an LSTM (Jozefowicz, Zaremba & Sutskever 2015).
-        t_max: longest dependency expected, for ``chrono``.
+        t_max: longest dependency expected, for ``chrono`` alone: 3 or more, None for 256.
     """
-    check_init(cell, scheme, forget_bias)
+    check_init(cell, scheme, forget_bias, t_max)
     _SCHEMES[scheme](cell, w)
     for name, tensor in w.items():
         if name.startswith(("gain", "shift")):
             tensor.fill_(1.0 if name.startswith("gain") else 0.0)
     if scheme == "chrono":
-        _chrono_biases(cell, w, t_max)
+        _chrono_biases(cell, w, CHRONO_T_MAX if t_max is None else t_max)
     if forget_bias is not None:
         _gate(cell, w["bias_ih"], "f").fill_(forget_bias)
         _gate(cell, w["bias_hh"], "f").zero_()
@@ -87,7 +101,9 @@ def _orthogonal(cell: Cell, w: Mapping[str, Tensor]) -> None:
             if name == "weight_ih":
                 torch.nn.init.xavier_uniform_(block)
             else:
-                torch.nn.init.orthogonal_(block)
+                # QR has no half-precision kernel: such blocks are drawn in float32 and rounded.
+                drawn = torch.empty_like(block, dtype=torch.float32 if block.dtype in HALVES else block.dtype)
+                block.copy_(torch.nn.init.orthogonal_(drawn))
 
     _matrices_only(cell, w, fill)
 
@@ -107,8 +123,6 @@ def _normal(cell: Cell, w: Mapping[str, Tensor]) -> None:
 
 
 def _chrono_biases(cell: Cell, w: Mapping[str, Tensor], t_max: int) -> None:
-    if t_max < 3:
-        raise ValueError(f"t_max={t_max}: the longest dependency of init='chrono' must be at least 3")
     keep = "f" if "f" in cell.gates else "z"
     bias = torch.empty_like(_gate(cell, w["bias_ih"], keep)).uniform_(1.0, t_max - 1.0).log_()
     w["bias_ih"].zero_()

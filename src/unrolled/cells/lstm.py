@@ -19,8 +19,7 @@ class LSTMCell(Cell):
         h = o * tanh(c)                       with proj_size: h = W_hr (o * tanh(c))
 
     where each ``X_bar = W_ih x + b_ih + W_hh h + b_hh``. From c_t to c_{t-1} the gradient is multiplied by f alone,
-    with
-    no matrix: the lecture's point. Gates stand in torch's order i f g o (the lecture writes i f o g). Sources:
+    with no matrix: the lecture's point. Gates stand in torch's order i f g o (the lecture writes i f o g). Sources:
     Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000; projection: Sak, Senior & Beaufays
     2014, arXiv:1402.1128. No peepholes. With ``layer_norm`` c is normalised as well: ``h = o * tanh(LN(c))`` (Ba et
     al. 2016).

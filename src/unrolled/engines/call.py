@@ -53,16 +53,15 @@ class Call:
     def cuts(self) -> Tensor | None:
         """(T, B, 1) bool, True where the state is zeroed before step t is read in this direction.
 
-        Forward that is a reset at t; in reverse, where t is read after t+1, a reset at t+1. Padding is never cut, so
-        that the last state stays the last valid one.
+        Forward that is a reset at t; in reverse, where t is read after t+1, a reset at t+1. A reset in the padding
+        cuts nothing: the last state stays the last valid one, and the reverse direction starts from its initial state.
         """
         if self.resets is None:
             return None
-        cuts = self.resets
-        if self.reverse:
-            cuts = torch.cat((cuts[1:], torch.zeros_like(cuts[:1])))
-        valid = self.valid()
-        return cuts[..., None] if valid is None else cuts[..., None] & valid
+        cuts, valid = self.resets[..., None], self.valid()
+        if valid is not None:
+            cuts = cuts & valid  # before the shift: the first step of padding must not cut the last valid one
+        return torch.cat((cuts[1:], torch.zeros_like(cuts[:1]))) if self.reverse else cuts
 
 
 @dataclasses.dataclass(frozen=True)

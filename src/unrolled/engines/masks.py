@@ -30,8 +30,11 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Te
 
 
 def draw_seed() -> Tensor:
-    """A 63-bit seed from torch's default CPU generator: one draw for each forward call that needs masks."""
-    return torch.randint(0, 2**63 - 1, ())
+    """A 63-bit seed from torch's default CPU generator, whatever the default device.
+
+    One draw for each forward call that needs masks.
+    """
+    return torch.randint(0, 2**63 - 1, (), device="cpu")
 
 
 def stream(kind: int, layer: int, direction: int, state: int = 0) -> int:

@@ -9,12 +9,15 @@ time.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from unrolled.cells import Gradients, State, Tape
+from unrolled.cells import Cell, Gradients, State, Tape, Weights
 from unrolled.engines.call import Call, Trace
+from unrolled.engines.spying import record
 
 
 def run(call: Call, *, trace: bool = False) -> tuple[Tensor, State, Trace | None]:
@@ -31,6 +34,45 @@ def run(call: Call, *, trace: bool = False) -> tuple[Tensor, State, Trace | None
         if trace:
             tapes[t] = tape
     return torch.stack(outputs), state, _trace(call, states, tapes, valid) if trace else None
+
+
+def run_stack(
+    call: Callable[[Tensor, int, int], Call],
+    x: Tensor,
+    *,
+    num_layers: int,
+    directions: int,
+    dropout: float,
+    training: bool,
+    trace: bool = False,
+) -> tuple[Tensor, State, list[Trace]]:
+    """All layers and directions of a network.
+
+    Args:
+        call: makes the call of (input, layer, direction). x: (T, B, I), or ids (T, B).
+    Returns:
+        output (T, B, D*R); the last states, each (L*D, B, N); a trace for each layer and direction if asked for.
+    """
+    record("reference")
+    last: list[State] = []
+    traces: list[Trace] = []
+    for layer in range(num_layers):
+        outputs = []
+        for direction in range(directions):
+            output, state, traced = run(call(x, layer, direction), trace=trace)
+            outputs.append(output)
+            last.append(state)
+            traces += [] if traced is None else [traced]
+        x = torch.cat(outputs, -1) if directions > 1 else outputs[0]
+        if dropout and layer < num_layers - 1:
+            x = F.dropout(x, dropout, training)
+    return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True)), traces
+
+
+def run_step(cell: Cell, x: Tensor, state: State, w: Weights) -> State:
+    """One step of one cell, time left out: x (B, I) or ids (B,), each state (B, N)."""
+    record("reference")
+    return cell.step(cell.project(x, w), state, w)[0]
 
 
 def _at(steps: Tensor | None, t: int) -> Tensor | None:

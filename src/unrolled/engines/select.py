@@ -28,6 +28,8 @@ class Request:
     tokens: bool = False
     transformed: bool = False
     """Inside ``torch.func`` or forward-mode differentiation."""
+    compiled: bool = False
+    """Being traced by ``torch.compile`` or ``torch.export``."""
 
 
 OPTIONS = {
@@ -40,15 +42,17 @@ OPTIONS = {
     "trace": "trace=True",
     "tokens": "integer input (one-hot as a lookup)",
     "transformed": "torch.func and forward mode",
+    "compiled": "torch.compile and torch.export",
 }
 """Fields of :class:`Request` that are options, with the words for them."""
 
 
+_HAS_CORE = importlib.util.find_spec("unrolled._native") is not None  # once: the search costs more than a short call
+
+
 def native_missing() -> str | None:
     """Why the native engine is not there, or None if it is."""
-    if importlib.util.find_spec("unrolled._native") is None:
-        return "this installation has no compiled core"
-    return None
+    return None if _HAS_CORE else "this installation has no compiled core"
 
 
 def refusal(engine: str, request: Request) -> str | None:
@@ -59,6 +63,8 @@ def refusal(engine: str, request: Request) -> str | None:
         return None
     if request.cell not in aten.CELLS:
         return f"torch has no kernel for the {request.cell} cell"
+    if request.compiled:
+        return "torch's kernels do not go through torch.compile"
     for name in ("layer_norm", "recurrent_dropout", "zoneout", "resets", "trace", "tokens", "transformed"):
         if getattr(request, name):
             return f"torch's kernels do not take {OPTIONS[name]}"
@@ -100,11 +106,29 @@ def choose(asked: str, request: Request) -> Explanation:
     raise AssertionError("the reference engine takes every call")
 
 
+_PICKED: dict[tuple[str, Request], str] = {}
+
+
+def pick(asked: str, request: Request) -> str:
+    """The engine of :func:`choose` alone, remembered: for the call itself, where microseconds count."""
+    if request.compiled:  # what is traced must not depend on what was called before
+        return choose(asked, request).engine
+    engine = _PICKED.get((asked, request))
+    if engine is None:
+        engine = _PICKED[asked, request] = choose(asked, request).engine
+    return engine
+
+
 def transformed() -> bool:
     """Whether we stand inside ``torch.func`` or forward-mode differentiation.
 
     It must be seen before a fused kernel is entered: inside it is too late.
     """
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch._C._are_functorch_transforms_active():
         return True
     return bool(torch.autograd.forward_ad._current_level >= 0)
+
+
+def values_visible() -> bool:
+    """Whether a check may look at the values of a tensor: not while compiling, and not under ``vmap``."""
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())

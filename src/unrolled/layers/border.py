@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from unrolled.engines import values_visible
 from unrolled.shapes import ShapeError, expect
 
 
@@ -43,9 +44,11 @@ def enter(layer: Any, input: Tensor | PackedSequence, hx: Any, lengths: Any, res
     else:
         x, batched = _layout(layer, input)
     _check_input(layer, x)
-    B = x.shape[1]
+    rows = _lengths(lengths, x, batched)
+    if not x.is_floating_point():
+        check_ids(x, layer.input_size, rows)
     state = _state(layer, x, hx, batched)
-    return Entry(x, state, _lengths(lengths, x), _resets(layer, resets, x, batched, B), batched, packed)
+    return Entry(x, state, rows, _resets(layer, resets, x, batched), batched, packed)
 
 
 def leave(layer: Any, entry: Entry, output: Tensor, state: tuple[Tensor, ...]) -> tuple[Any, Any]:
@@ -60,11 +63,52 @@ def leave(layer: Any, entry: Entry, output: Tensor, state: tuple[Tensor, ...]) -
     return (output.transpose(0, 1) if layer.batch_first else output), hx
 
 
-def _layout(layer: Any, input: Any) -> tuple[Tensor, bool]:
+def as_input(input: Any, what: str = "a Tensor or a PackedSequence") -> Tensor:
+    """Floating point as it is; integers of any width, ids, as int64.
+
+    Raises:
+        TypeError: no tensor; or complex or bool, which are neither.
+    """
     if not isinstance(input, Tensor):
-        raise TypeError(f"input must be a Tensor or a PackedSequence, not {type(input).__name__}")
+        raise TypeError(f"input must be {what}, not {type(input).__name__}")
     if input.is_complex() or input.dtype == torch.bool:
         raise TypeError(f"input has dtype {input.dtype}; give floating point, or integer ids for one-hot vectors")
+    return input if input.is_floating_point() else input.long()
+
+
+def check_ids(ids: Tensor, input_size: int, lengths: Tensor | None = None) -> None:
+    """Ids (T, B) or (B,) on a CPU, within 0 and I; what stands past a length may be anything.
+
+    Raises:
+        ValueError: names the id and the range.
+    """
+    if ids.device.type != "cpu" or not ids.numel() or not values_visible():
+        return
+    if lengths is not None:
+        ids = ids.masked_fill(torch.arange(ids.shape[0])[:, None] >= lengths, 0)
+    low, high = (int(v) for v in torch.aminmax(ids))
+    if low < 0 or high >= input_size:
+        raise ValueError(f"input holds the id {low if low < 0 else high}, expected 0 to {input_size - 1}")
+
+
+def check_dtype(x: Tensor, weight: Tensor) -> None:
+    """Raises ValueError where floating-point input and weights differ in dtype, and no autocast makes them one."""
+    if x.is_floating_point() and x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(f"input has dtype {x.dtype}, the weights have {weight.dtype}: convert one of them")
+
+
+def check_state(name: str, s: Tensor, x: Tensor, weight: Tensor) -> None:
+    """Raises ValueError where a given state lies on another device, or has another dtype, than the input."""
+    if s.device != x.device:
+        raise ValueError(f"hx ({name}) is on {s.device}, the input on {x.device}: move one of them")
+    dtype = x.dtype if x.is_floating_point() else weight.dtype
+    if s.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        whose = "the input has" if x.is_floating_point() else "the weights have"
+        raise ValueError(f"hx ({name}) has dtype {s.dtype}, {whose} {dtype}: convert one of them")
+
+
+def _layout(layer: Any, input: Any) -> tuple[Tensor, bool]:
+    input = as_input(input)
     dims = 3 if input.is_floating_point() else 2
     if input.dim() not in (dims - 1, dims):
         words = "(T, B, I) or (T, I)" if dims == 3 else "ids (T, B) or (T,)"
@@ -78,19 +122,11 @@ def _layout(layer: Any, input: Any) -> tuple[Tensor, bool]:
 def _check_input(layer: Any, x: Tensor) -> None:
     if x.shape[0] == 0:
         raise ShapeError(f"input has shape {tuple(x.shape)}: T is 0, expected at least one step")
-    if not x.is_floating_point():
-        if x.numel() and x.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = (int(v) for v in torch.aminmax(x))
-            if low < 0 or high >= layer.input_size:
-                raise ValueError(f"input holds the id {low if low < 0 else high}, expected 0 to {layer.input_size - 1}")
-        return
-    if x.shape[-1] != layer.input_size:
+    if x.is_floating_point() and x.shape[-1] != layer.input_size:
         raise ShapeError(
             f"input has shape {tuple(x.shape)}, expected a last dimension of input_size = {layer.input_size}"
         )
-    dtype = layer.weight_ih_l0.dtype
-    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-        raise ValueError(f"input has dtype {x.dtype}, the weights have {dtype}: convert one of them")
+    check_dtype(x, layer.weight_ih_l0)
 
 
 def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
@@ -108,24 +144,29 @@ def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
             expect(f"hx ({name})", tuple(s.shape), (rows, B, N), "(L*D, B, N)")
         else:
             expect(f"hx ({name})", tuple(s.shape), (rows, N), "(L*D, N), as the input is unbatched")
+        check_state(name, s, x, layer.weight_ih_l0)
     return states if batched else tuple(s.unsqueeze(1) for s in states)
 
 
-def _lengths(lengths: Any, x: Tensor) -> Tensor | None:
+def _lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:
     if lengths is None:
         return None
     rows: Tensor = torch.as_tensor(lengths)
     if rows.is_floating_point() or rows.dtype == torch.bool:
         raise TypeError(f"lengths has dtype {rows.dtype}, expected integers")
-    expect("lengths", tuple(rows.shape), (x.shape[1],), "(B,)")
-    if rows.numel() and not torch.compiler.is_compiling():
+    if not batched and rows.dim() == 0:
+        rows = rows.unsqueeze(0)
+    expect("lengths", tuple(rows.shape), (x.shape[1],), "(B,)" if batched else "(1,) or ()")
+    rows = rows.long()
+    if rows.numel() and values_visible():
         low, high = (int(v) for v in torch.aminmax(rows))
         if low < 0 or high > x.shape[0]:
             raise ValueError(f"lengths holds {low if low < 0 else high}, expected 0 to T = {x.shape[0]}")
     return rows.to(x.device)
 
 
-def _resets(layer: Any, resets: Tensor | None, x: Tensor, batched: bool, B: int) -> Tensor | None:
+def _resets(layer: Any, resets: Tensor | None, x: Tensor, batched: bool) -> Tensor | None:
+    B = x.shape[1]
     if resets is None:
         return None
     if not isinstance(resets, Tensor) or resets.dtype != torch.bool:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import cells
-from unrolled.cells import check_init, initialise
-from unrolled.engines import Request, choose, record, transformed
+from unrolled.cells import check_init
+from unrolled.engines import Explanation, Request, aten, choose, pick, reference, transformed
+from unrolled.layers.border import as_input, check_dtype, check_ids, check_state
+from unrolled.layers.weights import reinitialise
 from unrolled.shapes import ShapeError, expect
 
 _EXTRAS = """
@@ -31,16 +33,17 @@ class _RecurrentCell(nn.RNNCellBase):
         *,
         layer_norm: bool = False,
         init: str = "torch",
-        t_max: int = 256,
+        t_max: int | None = None,
         forget_bias: float | None = None,
         engine: str = "auto",
     ) -> None:
         if input_size <= 0 or hidden_size <= 0:
             raise ValueError(f"input_size={input_size}, hidden_size={hidden_size}: both must be at least 1")
-        check_init(cell, init, forget_bias)
+        check_init(cell, init, forget_bias, t_max)
         self._cell, self.layer_norm, self.engine = cell, layer_norm, engine
         self.init, self.t_max, self.forget_bias = init, t_max, forget_bias
-        choose(engine, self._request(False))
+        self._names = [(p.name, p.name) for p in cell.parameters()]
+        choose(engine, Request(cell.name, layer_norm=layer_norm))
         self._constructed = False  # RNNCellBase calls reset_parameters before the extras exist
         super().__init__(input_size, hidden_size, bias, max(1, len(cell.gates)), device, dtype)
         for parameter in cell.parameters():
@@ -50,18 +53,32 @@ class _RecurrentCell(nn.RNNCellBase):
         self.reset_parameters()
 
     def _weights(self) -> dict[str, Tensor]:
-        return {p.name: getattr(self, p.name) for p in self._cell.parameters()}
+        return {name: getattr(self, name) for name, _ in self._names}
 
     def reset_parameters(self) -> None:
-        """Initialise every parameter again, by ``init``."""
+        """Initialise every parameter again, by ``init``; see :meth:`Recurrent.reset_parameters`."""
         if self._constructed:
-            initialise(self._cell, self._weights(), self.init, self.forget_bias, self.t_max)
+            reinitialise(self, self._cell, self._names, self.init, self.forget_bias, self.t_max)
 
-    def _request(self, tokens: bool) -> Request:
-        return Request(self._cell.name, layer_norm=self.layer_norm, tokens=tokens, transformed=transformed())
+    @property
+    def mode(self) -> str:
+        """torch's name for the kind of state: ``LSTM`` has (h, c)."""
+        return "LSTM" if "c" in self._cell.states else "RNN"
 
-    def _step(self, input: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        """Check, bring to (B, ...), step, and give back in the caller's layout."""
+    def _request(self, x: Tensor) -> Request:
+        return Request(
+            self._cell.name, layer_norm=self.layer_norm, tokens=not x.is_floating_point(), transformed=transformed(),
+            compiled=torch.compiler.is_compiling(),
+        )  # fmt: skip
+
+    def explain(self, input: Any, hx: Any = None) -> Explanation:
+        """Which engine a call with these arguments runs on, and why; nothing is computed."""
+        state = None if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        return choose(self.engine, self._request(self._enter(input, state)[0]))
+
+    def _enter(self, input: Any, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...], bool]:
+        """Check and bring to (B, ...): the input, the states, and whether the input was batched."""
+        input = as_input(input, "a Tensor")
         tokens = not input.is_floating_point()
         dims = 1 if tokens else 2
         if input.dim() not in (dims - 1, dims):
@@ -69,6 +86,9 @@ class _RecurrentCell(nn.RNNCellBase):
             raise ShapeError(f"input has {input.dim()} dimensions, expected {words}")
         if not tokens and input.shape[-1] != self.input_size:
             raise ShapeError(f"input has shape {tuple(input.shape)}, expected a last dimension of {self.input_size}")
+        if tokens:
+            check_ids(input, self.input_size)
+        check_dtype(input, self.weight_ih)
         batched = input.dim() == dims
         x = input if batched else input.unsqueeze(0)
         if state is None:
@@ -78,21 +98,17 @@ class _RecurrentCell(nn.RNNCellBase):
             state = tuple(s.unsqueeze(0) for s in state)
         for name, s, N in zip(self._cell.states, state, self._cell.state_sizes(), strict=True):
             expect(f"hx ({name})", tuple(s.shape), (x.shape[0], N), "(B, H)")
-        engine = choose(self.engine, self._request(tokens)).engine
-        if not torch.compiler.is_compiling():
-            record(engine)
-        new = self._fused(x, state) if engine == "aten" else self._by_cell(x, state)
+            check_state(name, s, x, self.weight_ih)
+        return x, state, batched
+
+    def _step(self, input: Any, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        x, state, batched = self._enter(input, state)
+        if pick(self.engine, self._request(x)) == "aten":
+            weights: list[Any] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+            new = aten.run_step(self._cell.name, x, state, weights)
+        else:
+            new = reference.run_step(self._cell, x, state, self._weights())
         return new if batched else tuple(s.squeeze(0) for s in new)
-
-    def _by_cell(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        w = self._weights()
-        return self._cell.step(self._cell.project(x, w), state, w)[0]
-
-    def _fused(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        raise NotImplementedError
-
-    def _flat(self) -> tuple[Any, ...]:
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
 
 
 class RNNCell(_RecurrentCell):
@@ -114,10 +130,6 @@ class RNNCell(_RecurrentCell):
         """One step; ``hx`` None is zeros, integer input is ids."""
         return self._step(input, None if hx is None else (hx,))[0]
 
-    def _fused(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        step = torch._VF.rnn_tanh_cell if self.nonlinearity == "tanh" else torch._VF.rnn_relu_cell
-        return (step(x, state[0], *self._flat()),)
-
 
 class LSTMCell(_RecurrentCell):
     """A drop-in ``torch.nn.LSTMCell``: one step of :class:`unrolled.cells.LSTMCell`, ``(B, I), (h, c) -> (h, c)``."""
@@ -132,10 +144,6 @@ class LSTMCell(_RecurrentCell):
         """One step; ``hx`` None is zeros, integer input is ids."""
         h, c = self._step(input, None if hx is None else tuple(hx))
         return h, c
-
-    def _fused(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        new: tuple[Tensor, ...] = torch._VF.lstm_cell(x, state, *self._flat())
-        return new
 
 
 class GRUCell(_RecurrentCell):
@@ -153,9 +161,6 @@ class GRUCell(_RecurrentCell):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """One step; ``hx`` None is zeros, integer input is ids."""
         return self._step(input, None if hx is None else (hx,))[0]
-
-    def _fused(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (torch._VF.gru_cell(x, state[0], *self._flat()),)
 
 
 for _cell in (RNNCell, LSTMCell, GRUCell):

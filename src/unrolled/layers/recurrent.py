@@ -6,18 +6,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from unrolled.cells import Cell, check_init, initialise
-from unrolled.engines import Call, Explanation, Request, Trace, aten, choose, masks, record, reference, transformed
+from unrolled.cells import Cell, check_init
+from unrolled.engines import Call, Explanation, Request, Trace, aten, choose, masks, pick, reference, transformed
 from unrolled.layers.border import Entry, enter, leave
+from unrolled.layers.weights import reinitialise
 
-EXTRAS = ("forget_bias", "layer_norm", "recurrent_dropout", "zoneout", "init", "t_max", "engine")
+_SHAPING = frozenset(
+    ("input_size", "hidden_size", "proj_size", "num_layers", "bidirectional", "bias", "layer_norm", "nonlinearity",
+     "reset_after")
+)  # fmt: skip
+"""Attributes that the cells are made of: assigning one makes them anew."""
 
 
 class Recurrent(nn.RNNBase):
     """A recurrent layer: torch.nn's constructor, call and state_dict, with keyword-only extras.
+
+    ``torch.jit.script`` does not take it: it knows no keyword-only arguments with defaults. Use ``torch.compile`` or
+    ``torch.export``; they go through the reference engine.
 
     It derives from ``torch.nn.RNNBase``, and on purpose not from ``torch.nn.LSTM`` and its siblings, at which
     ``torch.compile`` breaks the graph.
@@ -34,18 +41,18 @@ class Recurrent(nn.RNNBase):
         recurrent_dropout: float = 0.0,
         zoneout: float | tuple[float, float] = 0.0,
         init: str = "torch",
-        t_max: int = 256,
+        t_max: int | None = None,
         engine: str = "auto",
         **options: Any,
     ) -> None:
+        self._made: list[tuple[Cell, list[tuple[str, str]]]] | None = None
         self._constructed = False  # RNNBase calls reset_parameters before the extras exist
         super().__init__(mode, input_size, hidden_size, **options)
         self.forget_bias, self.layer_norm, self.init, self.t_max = forget_bias, layer_norm, init, t_max
-        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
+        self.recurrent_dropout = recurrent_dropout
         self.engine = engine
-        cell = self._cell(0)
-        check_init(cell, init, forget_bias)
-        self.zoneout = _zoneout(zoneout, cell)
+        check_init(self._cell(0), init, forget_bias, t_max)
+        self.zoneout = zoneout
         choose(engine, self._request())
         for k in range(self._rows):
             for p in self._cell(k).parameters():
@@ -54,6 +61,31 @@ class Recurrent(nn.RNNBase):
                     self.register_parameter(self._parameter_name(p.name, k), nn.Parameter(like.new_empty(p.shape)))
         self._constructed = True
         self.reset_parameters()
+
+    # -- extras that may change after construction ---------------------------------------------------------------
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """p; it may be assigned, say to anneal it."""
+        return self._recurrent_dropout
+
+    @recurrent_dropout.setter
+    def recurrent_dropout(self, value: float) -> None:
+        self._recurrent_dropout = _rate("recurrent_dropout", value)
+
+    @property
+    def zoneout(self) -> tuple[float, ...]:
+        """One rate for each state; one number, or one for each, may be assigned."""
+        return self._zoneout
+
+    @zoneout.setter
+    def zoneout(self, value: float | tuple[float, ...] | list[float]) -> None:
+        self._zoneout = _zoneout(value, self._cell(0))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _SHAPING:
+            self.__dict__["_made"] = None
 
     # -- parameters --------------------------------------------------------------------------------------------
 
@@ -69,25 +101,39 @@ class Recurrent(nn.RNNBase):
         """L*D: layers times directions, in torch's order, direction fastest."""
         return self.num_layers * self._directions
 
+    def _cells(self) -> list[tuple[Cell, list[tuple[str, str]]]]:
+        """Of every row the cell, and its parameters' names in the cell and here; made once."""
+        if self._made is None:
+            R, D = self.proj_size or self.hidden_size, self._directions
+            made = []
+            for k in range(self._rows):
+                size = self.input_size if k < D else R * D
+                cell = self._make_cell(size, bias=self.bias, proj_size=self.proj_size, layer_norm=self.layer_norm)
+                made.append((cell, [(p.name, self._parameter_name(p.name, k)) for p in cell.parameters()]))
+            self._made = made
+        return self._made
+
     def _cell(self, k: int) -> Cell:
         """The cell of row ``k``."""
-        R = self.proj_size or self.hidden_size
-        input_size = self.input_size if k < self._directions else R * self._directions
-        return self._make_cell(input_size, bias=self.bias, proj_size=self.proj_size, layer_norm=self.layer_norm)
+        return self._cells()[k][0]
 
     def _parameter_name(self, name: str, k: int) -> str:
         return f"{name}_l{k // self._directions}" + ("_reverse" if k % self._directions else "")
 
     def _weights(self, k: int) -> dict[str, Tensor]:
         """Row ``k``'s parameters by name, read anew at every forward: parametrisations and functional_call count."""
-        return {p.name: getattr(self, self._parameter_name(p.name, k)) for p in self._cell(k).parameters()}
+        return {name: getattr(self, full) for name, full in self._cells()[k][1]}
 
     def reset_parameters(self) -> None:
-        """Initialise every parameter again, by ``init``."""
+        """Initialise every parameter again, by ``init``, parametrised ones through their ``right_inverse``.
+
+        Raises:
+            ValueError: names a parameter that is computed from others and cannot be set.
+        """
         if not self._constructed:
             return
-        for k in range(self._rows):
-            initialise(self._cell(k), self._weights(k), self.init, self.forget_bias, self.t_max)
+        for cell, names in self._cells():
+            reinitialise(self, cell, names, self.init, self.forget_bias, self.t_max)
 
     # -- the choice of an engine -------------------------------------------------------------------------------
 
@@ -103,6 +149,7 @@ class Recurrent(nn.RNNBase):
             trace=trace,
             tokens=entry is not None and entry.tokens,
             transformed=entry is not None and transformed(),
+            compiled=entry is not None and torch.compiler.is_compiling(),
         )
 
     def explain(
@@ -128,23 +175,22 @@ class Recurrent(nn.RNNBase):
             input: (T, B, I), with ``batch_first`` (B, T, I), unbatched (T, I), or a PackedSequence. Integer input (T,
                 B) is ids: the one-hot vectors they stand for are never built.
             hx: initial states as torch.nn takes them, h (L*D, B, R), for an LSTM (h, c); None is zeros.
-            lengths: (B,) integers on any device, in any order, 0 allowed. Output past a length is zero; the last state
-                is the last valid one, the initial one for length 0. Padding gets exactly zero gradient.
-            resets: (T, B) bool ((B, T) with ``batch_first``). True at t cuts between t-1 and t in both directions: the
-                state is zeroed.
+            lengths: (B,) integers on any device, in any order, 0 allowed; (1,) or () if unbatched. Output
+                past a length is zero; the last state is the last valid one, the initial one for length 0. Padding gets
+                exactly zero gradient.
+            resets: (T, B) bool ((B, T) with ``batch_first``, (T,) if unbatched). True at t cuts between
+                t-1 and t in both directions: the state is zeroed. In the padding it does nothing.
             trace: return every state and gate as well.
         Returns:
             ``output, hx`` as torch.nn returns them; with ``trace`` also a list of :class:`~unrolled.engines.Trace`,
-            one for each row of h_n, time first whatever the layout.
+            one for each row of h_n, time first whatever the layout, with B = 1 if the input is unbatched.
         Raises:
-            ShapeError, ValueError, TypeError: name the argument and both shapes.
+            ShapeError, ValueError, TypeError: name the argument and both shapes. Ids and lengths are read for this
+                check on a CPU, and not under ``vmap`` or ``torch.compile``, where they have no values yet.
         """
         entry = enter(self, input, hx, lengths, resets)
-        engine = choose(self.engine, self._request(entry, trace)).engine
-        if not torch.compiler.is_compiling():
-            record(engine)
         traces: list[Trace] = []
-        if engine == "aten":
+        if pick(self.engine, self._request(entry, trace)) == "aten":
             output, state = self._run_aten(entry)
         else:
             output, state, traces = self._run_reference(entry, trace)
@@ -161,19 +207,10 @@ class Recurrent(nn.RNNBase):
     def _run_reference(self, entry: Entry, trace: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Trace]]:
         needs_seed = self.training and (self.recurrent_dropout > 0 or any(self.zoneout))
         seed = masks.draw_seed() if needs_seed else None
-        x, last, traces = entry.x, [], []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self._directions):
-                call = self._call(entry, x, layer, direction, seed)
-                output, state, traced = reference.run(call, trace=trace)
-                outputs.append(output)
-                last.append(state)
-                traces += [] if traced is None else [traced]
-            x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-            if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True)), traces
+        return reference.run_stack(
+            lambda x, layer, direction: self._call(entry, x, layer, direction, seed), entry.x, trace=trace,
+            num_layers=self.num_layers, directions=self._directions, dropout=self.dropout, training=self.training,
+        )  # fmt: skip
 
     def _call(self, entry: Entry, x: Tensor, layer: int, direction: int, seed: Tensor | None) -> Call:
         k = layer * self._directions + direction
@@ -195,6 +232,10 @@ class Recurrent(nn.RNNBase):
     def extra_repr(self) -> str:
         """torch's line, and the extras that differ from their defaults."""
         shown = [super().extra_repr()]
+        if getattr(self, "nonlinearity", "") == "identity":
+            shown.append("nonlinearity='identity'")
+        if not getattr(self, "reset_after", True):
+            shown.append("reset_after=False")
         if self.forget_bias is not None:
             shown.append(f"forget_bias={self.forget_bias}")
         if self.layer_norm:
@@ -204,6 +245,7 @@ class Recurrent(nn.RNNBase):
         if any(self.zoneout):
             shown.append(f"zoneout={self.zoneout}")
         shown += [f"init={self.init!r}"] if self.init != "torch" else []
+        shown += [f"t_max={self.t_max}"] if self.t_max is not None else []
         shown += [f"engine={self.engine!r}"] if self.engine != "auto" else []
         return ", ".join(shown)
 
@@ -214,7 +256,7 @@ def _rate(name: str, value: float) -> float:
     return float(value)
 
 
-def _zoneout(value: float | tuple[float, float], cell: Cell) -> tuple[float, ...]:
+def _zoneout(value: float | tuple[float, ...] | list[float], cell: Cell) -> tuple[float, ...]:
     if isinstance(value, (tuple, list)):
         if len(value) != len(cell.states):
             raise ValueError(f"zoneout={value!r}: expected one rate, or one for each of {', '.join(cell.states)}")

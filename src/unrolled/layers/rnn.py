@@ -8,19 +8,25 @@ from unrolled import cells
 from unrolled.layers.recurrent import Recurrent
 
 _EXTRAS = """
+    ``torch.jit.script`` does not take these layers (it cannot read their keyword-only arguments): use ``torch.compile``
+    or ``torch.export``.
+
     Keyword-only extras (each works with each other, in every direction and layer):
 
-    recurrent_dropout: p. One mask m for a whole sequence, where h enters the recurrent product: W_hh (m * h / (1-p)),
-        m ~ Bernoulli(1-p) for each row and unit; in evaluation nothing (Gal & Ghahramani 2016, arXiv:1512.05287, eq.
-        7).
+    recurrent_dropout: p. One mask m for each forward call, layer and direction, where h enters the recurrent
+        product: W_hh (m * h / (1-p)), m ~ Bernoulli(1-p) for each row and unit; in evaluation nothing (Gal &
+        Ghahramani 2016, arXiv:1512.05287, eq. 7). It is one mask for a whole sequence where the sequence is
+        one call; in truncated BPTT each chunk is a call, and draws a new one. It may be assigned after
+        construction, and so may zoneout.
     zoneout: p, or for an LSTM (p_h, p_c). With probability p, drawn for each step, row and unit, a state keeps its old
         value: s_t = d * s_{t-1} + (1-d) * new_t, d ~ Bernoulli(p); in evaluation d is p, its expectation (Krueger et
         al. 2017, arXiv:1606.01305, eqs. 3-5; an LSTM's new h is made from the new c, before c's own zoneout).
     layer_norm: normalise W_ih x and W_hh h over their whole rows, with a gain each (``gain_ih_l0``, ``gain_hh_l0``);
-        the biases are the shifts; an LSTM's c as well, before its tanh (``gain_c_l0``, ``shift_c_l0``). The same in
-        evaluation (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+        the biases are the shifts. A row is all gates together, 3H in the GRU, which is a variant: Ba et al. normalise
+        its gates and its candidate apart. An LSTM's c as well, before its tanh (``gain_c_l0``, ``shift_c_l0``).
+        The same in evaluation (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
     init: ``torch`` (default), ``orthogonal``, ``identity``, ``chrono`` (with ``t_max``, the longest dependency
-        expected), ``normal``: see :func:`unrolled.cells.initialise`.
+        expected, 256 if not given; no other scheme takes it), ``normal``: see :func:`unrolled.cells.initialise`.
     engine: ``auto``, or one by name, which then raises where it cannot run: see :meth:`explain`.
 """
 
