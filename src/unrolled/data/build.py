@@ -17,6 +17,7 @@ from unrolled.data.records import Permutation, RecordIds, Records
 from unrolled.data.split import PARTS, Cut, find_cuts, split_points
 from unrolled.data.text import Source
 from unrolled.data.units import Units, token_type
+from unrolled.data.wording import counted
 from unrolled.errors import UserError
 
 Progress = Callable[[str, float], None]
@@ -58,6 +59,7 @@ class TextBuilder:
         self.progress = progress
         self.reader = TextReader(source, config.encoding)
         self.notes: list[str] = []
+        self.crlf = False
         # A vocabulary of all of the text can be learnt along with the survey; BPE needs a pass of its own.
         self.learner: Learner | None = None
         if units is None and config.vocab == "all" and config.units != "bpe":
@@ -73,7 +75,7 @@ class TextBuilder:
         total = self._survey()
         if total.chars == 0:
             raise _empty(self.source)
-        places = split_points(total.chars, self.config, self.source.label, "characters")
+        places = split_points(total.chars, self.config, self.source.label, "character", given=self.units is not None)
         cuts = find_cuts(self.reader, places, total, whole=self.config.units != "char")
         edges = [Cut(0, 0), *cuts, total]
         units = self.units or self._learn_unbroken(edges)
@@ -142,16 +144,20 @@ class TextBuilder:
 
     def _records(self, delimiter: str) -> Made:
         count = empty = chars = size = 0
+        ended = False
         for group in self._groups("reading", delimiter, check=True):
             count, empty = count + len(group.records), empty + group.empty
             chars, size = chars + sum(group.chars), size + sum(group.bytes)
+            ended = ended or group.empty > 0 or sum(group.chars) > sum(map(len, group.records))
             self._add(group.records)
         self._note_marks()
         if count == 0:
             raise _empty(self.source)
         if empty:
-            self.notes.append(f"{empty} empty records left out")
-        edges = [0, *split_points(count, self.config, self.source.label, "records"), count]
+            self.notes.append(f"{counted(empty, 'empty record')} left out")
+        if not ended and self.units is None:
+            self.notes.append(no_delimiter(self.config, count, self.source.label))
+        edges = [0, *split_points(count, self.config, self.source.label, "record"), count]
         order = Permutation(count, SPLIT_SEED)
         units = self.units or self._learn_records(delimiter, order, edges[1:3])
         if units.end is None or units.end_text != delimiter:
@@ -201,6 +207,7 @@ class TextBuilder:
         for block in self.reader.blocks(check=check):
             if self.progress is not None:
                 self.progress(stage, self.source.place.fraction)
+            self.crlf = self.crlf or (check and "\r\n" in block.text)
             yield block
 
     def _groups(self, stage: str, delimiter: str, *, check: bool = False) -> Iterator[RecordGroup]:
@@ -220,6 +227,8 @@ class TextBuilder:
         if self.reader.marks:
             some = "a byte-order mark was" if self.reader.marks == 1 else f"{self.reader.marks} byte-order marks were"
             self.notes.append(f"{some} dropped")
+        if self.crlf:
+            self.notes.extend(crlf_notes(self.config))
 
     def _made(
         self, tokens: int, parts: dict[str, list[int]], total: Cut, units: Units, records: int | None = None
@@ -230,6 +239,27 @@ class TextBuilder:
             self.notes.append(f"{len(units)} distinct characters: --units bpe makes a smaller and faster model")
         dtype = token_type(len(units)).name
         return Made(tokens, dtype, parts, total.chars, total.bytes, units.to_json(), records=records, notes=self.notes)
+
+
+def crlf_notes(config: TextConfig) -> list[str]:
+    """What to say of a text whose lines end in CRLF."""
+    if config.units in ("whitespace", "int") or "\r" in (config.delimiter or ""):
+        return []  # it is left out as other white space is, or was thought of
+    what = "part of the text" if config.units == "bpe" else "a unit of its own"
+    remedy = ", or use --records '\\r\\n'" if config.delimiter == "\n" else ""
+    return [f"lines end in CRLF: \\r is {what}; convert the file to leave it out{remedy}"]
+
+
+def no_delimiter(config: TextConfig, count: int, label: str) -> str:
+    """The note that no record of ``count`` ends in the delimiter.
+
+    Raises:
+        UserError: nothing is left to split.
+    """
+    note = f"the delimiter {config.delimiter!r} does not occur in {label}"
+    if count == 1 and (config.heldout > 0 or config.dev > 0):
+        raise UserError(f"{note}; name the one that ends its records, or leave out --records")
+    return f"{note}: {'it is one record' if count == 1 else 'each file is a record'}"
 
 
 def write_rows(rows: IO[bytes], *columns: Any) -> None:

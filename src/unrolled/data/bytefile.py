@@ -9,13 +9,14 @@ from typing import IO
 
 import numpy as np
 
-from unrolled.data.build import SPLIT_SEED, Made, Progress, record_parts, write_rows
+from unrolled.data.build import SPLIT_SEED, Made, Progress, crlf_notes, no_delimiter, record_parts, write_rows
 from unrolled.data.config import TextConfig
 from unrolled.data.detect import codec_name, strip_mark
 from unrolled.data.records import Permutation, Records
 from unrolled.data.split import PARTS, split_points
 from unrolled.data.text import Source
 from unrolled.data.units import ByteUnits, Ids, TokenArray
+from unrolled.data.wording import counted
 from unrolled.errors import UserError
 
 BLOCK = 1 << 20
@@ -43,23 +44,28 @@ def build_bytes(
         tokens, ends = _copy(source, folder, progress)
     else:
         ends = [len(tokens)]
+    given = units is not None
     units = units or ByteUnits(codec, end=config.delimiter)
     if config.delimiter is None:
         notes: list[str] = []
         decodes = _count(tokens, codec, "strict", progress) is not None
         if not decodes:
             notes.append(f"the bytes are not {codec} text: each counts as one character")
-        parts = _parts(tokens, config, codec if decodes else None, source.label)
+        parts = _parts(tokens, config, codec if decodes else None, source.label, given)
         count = None
     else:
         if units.end is None or units.end_text != config.delimiter:
             raise UserError(f"--records {config.records}: this vocabulary has no such record end; leave it out")
-        notes, count = _cut_records(tokens, ends, config.delimiter, codec, folder, progress)
+        notes, count, ended = _cut_records(tokens, ends, config.delimiter, codec, folder, progress)
         if count == 0:
             raise UserError(f"{source.label}: no records in this text; name another one")
-        edges = [0, *split_points(count, config, source.label, "records"), count]
+        if not ended and not given:
+            notes.append(no_delimiter(config, count, source.label))
+        edges = [0, *split_points(count, config, source.label, "record"), count]
         rows = np.memmap(folder / "records.bin", dtype=np.int64, mode="r", shape=(count, 4))
         parts = record_parts(Records(rows, units.end), Permutation(count, SPLIT_SEED), edges)
+    if any(b"\r\n" in block for block in _blocks(tokens[:BLOCK])):
+        notes.extend(crlf_notes(config))
     chars, size = (sum(part[column] for part in parts.values()) for column in (2, 3))
     return Made(len(tokens), "uint8", parts, chars, size, units.to_json(), count, mapped, notes)
 
@@ -101,8 +107,8 @@ def _count(tokens: TokenArray, codec: str, errors: str, progress: Progress | Non
         return None
 
 
-def _parts(tokens: TokenArray, config: TextConfig, codec: str | None, label: str) -> dict[str, list[int]]:
-    cuts = split_points(len(tokens), config, label, "bytes")
+def _parts(tokens: TokenArray, config: TextConfig, codec: str | None, label: str, given: bool) -> dict[str, list[int]]:
+    cuts = split_points(len(tokens), config, label, "byte", given=given)
     edges = [0, *(_between(tokens, cut) if codec == "utf-8" else cut for cut in cuts), len(tokens)]
     parts = {}
     for name, start, stop in zip(PARTS, edges, edges[1:], strict=False):
@@ -132,16 +138,20 @@ def _between(tokens: TokenArray, cut: int) -> int:
 
 def _cut_records(
     tokens: TokenArray, ends: list[int], end: str, codec: str, folder: Path, progress: Progress | None
-) -> tuple[list[str], int]:
-    """Write ``records.bin``; notes, and how many records there are. The end of a file ends a record."""
+) -> tuple[list[str], int, bool]:
+    """Write ``records.bin``; notes, how many records there are, and whether the delimiter occurs.
+
+    The end of a file ends a record.
+    """
     count = empty = 0
+    ended = False
     delimiter = end.encode(codec)
     ending = (len(end), len(delimiter))
     with open(folder / "records.bin", "wb") as out:
         for low, high in zip([0, *ends], ends, strict=False):
             start = low
             for stops in _find(tokens[low:high], delimiter):
-                stops = stops + low
+                ended, stops = True, stops + low
                 starts = np.concatenate([[start], stops[:-1] + len(delimiter)])
                 start = int(stops[-1]) + len(delimiter)
                 kept = stops > starts
@@ -152,7 +162,7 @@ def _cut_records(
             if start < high:
                 count += 1
                 _write(out, tokens, np.array([start]), np.array([high]), (0, 0), codec)
-    return ([f"{empty} empty records left out"] if empty else []), count
+    return ([f"{counted(empty, 'empty record')} left out"] if empty else []), count, ended
 
 
 def _find(tokens: TokenArray, delimiter: bytes) -> Iterator[Ids]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,6 +15,10 @@ from pathlib import Path
 from unrolled.errors import UserError
 
 STALE = 24 * 3600  # seconds after which an unfinished entry is nobody's
+UNUSED = 90 * 24 * 3600  # seconds after which an entry that nobody opened is dropped
+FRESH = 3600  # seconds in which an entry is not dropped whatever its size: another process may just have made it
+MOST_BYTES = 20_000_000_000  # of all entries together; beyond that the least recently used are dropped
+ENTRY = re.compile("[0-9a-f]{40}")  # other things in the folder are not ours
 _fallback: dict[str, Path] = {}  # one temporary folder a process, by the folder it stands in for
 
 
@@ -68,12 +73,55 @@ def new_entry(entry: Path) -> Iterator[Path]:
             _sync(work)
             _put(work, entry)
             _sync(entry.parent)
+            prune(entry)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"cache {entry.parent}: {error.strerror or error}; make room there, or set UNROLLED_CACHE to another folder"
         ) from None
+
+
+def touch(entry: Path) -> None:
+    """Note that ``entry`` is in use."""
+    with contextlib.suppress(OSError):
+        os.utime(entry)
+
+
+def prune(newest: Path) -> None:
+    """Drop the entries beside ``newest`` that were not used for :data:`UNUSED` seconds, and the least recently used of
+    those that are too much together (but none used within :data:`FRESH` seconds).
+
+    One that another process reads is dropped all the same: what is mapped stays until it is let go, and where the
+    system does not allow that, the entry stays. What fails here fails silently.
+    """
+    ages: list[tuple[float, int, Path]] = []
+    with contextlib.suppress(OSError):
+        for entry in newest.parent.iterdir():
+            if ENTRY.fullmatch(entry.name) and entry != newest:
+                with contextlib.suppress(OSError):  # another process drops it
+                    ages.append((time.time() - entry.stat().st_mtime, _size(entry), entry))
+    with contextlib.suppress(OSError):
+        total = _size(newest)
+        for age, size, entry in sorted(ages):
+            total += size
+            if age > UNUSED or (age > FRESH and total > MOST_BYTES):
+                total -= size
+                with contextlib.suppress(OSError):
+                    _drop(entry)
+
+
+def _size(entry: Path) -> int:
+    return sum(path.stat().st_size for path in entry.iterdir())
+
+
+def _drop(entry: Path) -> None:
+    # Renamed first, so that nobody finds half an entry; as a name that is swept up if this process ends here.
+    aside = Path(tempfile.mkdtemp(prefix=".new-", dir=entry.parent))
+    try:
+        os.rename(entry, aside / entry.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put(work: Path, entry: Path) -> None:

@@ -24,7 +24,7 @@ class TextConfig:
                           "none it is an error, is skipped, or is replaced by '?' or a space",
                           choices=UNKNOWN)  # fmt: skip
     records: str | None = option(None, "the text is independent records ended by this: line, or a literal delimiter "
-                                 "(\\n and \\t are understood)")  # fmt: skip
+                                 "(\\n, \\r and \\t are understood)")  # fmt: skip
     heldout: float = option(0.1, "share of the text, at its end, held out for the final figure", min=0.0, below=1.0)
     dev: float = option(0.02, "share of the training part, at its start, to watch and select on (at most 500,000)",
                         min=0.0, below=1.0)  # fmt: skip
@@ -39,4 +39,6 @@ class TextConfig:
         """The characters that end a record, or None for unbroken text."""
         if self.records is None:
             return None
-        return "\n" if self.records == "line" else self.records.replace("\\n", "\n").replace("\\t", "\t")
+        if self.records == "line":
+            return "\n"
+        return self.records.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t")

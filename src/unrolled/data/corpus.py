@@ -13,16 +13,18 @@ import numpy as np
 
 from unrolled.data.build import SPLIT_SEED, Made, Progress, TextBuilder
 from unrolled.data.bytefile import build_bytes, map_source
-from unrolled.data.cache import cache_folder, new_entry
+from unrolled.data.cache import cache_folder, new_entry, touch
 from unrolled.data.config import TextConfig
 from unrolled.data.detect import codec_name
 from unrolled.data.records import Permutation, RecordIds, Records
+from unrolled.data.split import SPLIT_RULE
 from unrolled.data.text import Source
 from unrolled.data.units import ByteUnits, TokenArray, Units, units_from_json
+from unrolled.data.wording import counted
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
 
-FORMAT = 2  # of a cache entry; raise it when the tokens of the same text would differ
+FORMAT = 3  # of a cache entry; raise it when the tokens of the same text would differ
 BLOCK = 1 << 20
 
 
@@ -54,7 +56,7 @@ class Corpus:
         units: the vocabulary.
         parts: "train", "dev" and "test"; a part may be empty.
         records: where each record lies, or None for unbroken text.
-        digest: identifies content, vocabulary and split, for resuming.
+        digest: identifies content, vocabulary, split and the rules of encoding and splitting, for resuming.
         notes: what was assumed or left out, one line each.
         chars, bytes: of the whole text, byte-order marks and empty records left out.
         label: what the text is called.
@@ -75,11 +77,11 @@ class Corpus:
     @property
     def summary(self) -> str:
         """One line: what was read and how it was taken."""
-        what = f"{self.label}: {self.bytes:,} bytes, {self.chars:,} characters ({self.encoding})"
+        what = f"{self.label}: {counted(self.bytes, 'byte')}, {counted(self.chars, 'character')} ({self.encoding})"
         if self.records is not None:
-            what += f", {len(self.records):,} records"
+            what += f", {counted(len(self.records), 'record')}"
         sizes = ", ".join(f"{name} {self.parts[name].units:,}" for name in ("train", "dev", "test"))
-        return f"{what}; {len(self.units):,} distinct {self.units.kind} units; {sizes}"
+        return f"{what}; {counted(len(self.units), f'distinct {self.units.kind} unit')}; {sizes}"
 
 
 def load_corpus(
@@ -108,7 +110,7 @@ def load_corpus(
     folder, note = cache_folder(cache)
     content = _hash(source, progress)
     vocabulary = None if units is None else units.to_json()
-    entry = folder / _digest([FORMAT, content, source.plain is not None, to_dict(config), vocabulary])
+    entry = folder / _digest([FORMAT, SPLIT_RULE, content, source.plain is not None, to_dict(config), vocabulary])
     corpus = _open(entry, source, content, config, codec)
     if corpus is None:
         with new_entry(entry) as work:
@@ -162,13 +164,14 @@ def _open(entry: Path, source: Source, content: str, config: TextConfig, codec: 
             records = Records(rows, units.end)
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    touch(entry)
     split = [config.heldout, config.dev, config.records]
     return Corpus(
         tokens,
         units,
         _parts(made.parts, records),
         records,
-        _digest([content, made.units, split, config.unknown]),
+        _digest([FORMAT, SPLIT_RULE, content, made.units, split, config.unknown]),
         list(made.notes),
         made.chars,
         made.bytes,

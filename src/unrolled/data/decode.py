@@ -13,7 +13,7 @@ from unrolled.data.text import Item, Source
 BLOCK = 1 << 20
 PROBE = 1 << 16  # characters at the start of a file that are searched for control characters
 # A white-space character that follows another character: no unit of any kind straddles it (see units.py, subword.py).
-BREAK = re.compile(r"(?<=\S)[ \n]")
+BREAK = re.compile(r"(?<=\S)[ \n\r]")
 LONGEST = 1 << 22  # characters without a break before a unit is cut all the same, so that memory stays bounded
 
 

@@ -110,6 +110,7 @@ TELLING = {
     "cp1251": ("[а-я]", 0.6),  # small letters: the two Cyrillic codes swap the cases
     "koi8-r": ("[а-я]", 0.6),
 }
+ALPHABETS = ("cp1251", "koi8-r")
 
 
 def _by_script(item: Item) -> list[str]:
@@ -118,8 +119,13 @@ def _by_script(item: Item) -> list[str]:
     high = sum(byte >= 0x80 for byte in sample)
     if high * 5 < len(sample):
         return []
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
+    # Letters of another alphabet stand in words of them; those with accents stand alone, or two together.
+    words = sum(run for run in runs if run > 2) * 2 >= high
     scores = {}
     for name, (letters, need) in TELLING.items():
+        if name in ALPHABETS and not words:
+            continue
         text = sample.decode(name, errors="replace")
         beyond = sum(character > "\x7f" for character in text)
         share = len(re.findall(letters, text)) / max(1, beyond)

@@ -82,10 +82,12 @@ class IntLearner:
     """Finds the largest number."""
 
     def __init__(self, where: str) -> None:
-        self.where, self.largest = where, -1
+        self.where, self.largest, self.seen = where, -1, 0
 
     def add(self, text: str) -> None:
-        self.largest = max(self.largest, int(parse_ints(text, self.where).max(initial=-1)))
+        numbers = parse_ints(text, self.where, self.seen)
+        self.largest = max(self.largest, int(numbers.max(initial=-1)))
+        self.seen += len(numbers)
 
     def units(self, config: TextConfig) -> IntUnits:
         size = config.vocab_size

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from unrolled.data.config import TextConfig
 from unrolled.data.decode import TextBlock, TextReader, safe_cut
+from unrolled.data.wording import counted
 from unrolled.errors import UserError
+
+SPLIT_RULE = 2
+"""Raise it when the same text would be split in another way: a run from before is then refused, not resumed with its
+test part among what it trains on."""
 
 PARTS = ("dev", "train", "test")
 """In the order in which they lie in the text. Dev comes first: what stands just before the test part helps most to
@@ -25,24 +30,28 @@ class Cut:
     bytes: int
 
 
-def split_points(n: int, config: TextConfig, label: str, noun: str) -> tuple[int, int]:
+def split_points(n: int, config: TextConfig, label: str, noun: str, *, given: bool = False) -> tuple[int, int]:
     """Where the training and the test part begin among ``n`` characters, bytes or records. The test part is the last
     ``heldout``, the dev part the first ``dev`` of what is left, and at most :data:`DEV_MOST`.
 
+    Args:
+        noun: what is counted, in the singular: character, byte or record.
+        given: the vocabulary is given, so that the text may be there to be scored: one character is enough.
     Raises:
         UserError: too short for the shares asked for.
     """
-    least = 1 if noun == "records" else 2
+    whole = config.heldout == 0 and config.dev == 0
+    least = 1 if noun == "record" or (given and whole) else 2
+    some = f"{label}: {counted(n, noun)} {'is' if n == 1 else 'are'}"
     if n < least:
-        raise UserError(f"{label}: {n} {noun} is too short to train on; name a longer text")
+        raise UserError(f"{some} too short to train on; name a longer text")
     test = round(n * config.heldout)
     dev = min(DEV_MOST, round((n - test) * config.dev))
     if config.dev > 0 and dev == 0:
         dev = 1
     if (config.heldout > 0 and test == 0) or n - test - dev < least:
         raise UserError(
-            f"{label}: {n} {noun} is too short to split; use --heldout 0 --dev 0 to train on all of it, "
-            "or name a longer text"
+            f"{some} too short to split; use --heldout 0 --dev 0 to train on all of it, or name a longer text"
         )
     return dev, n - test
 

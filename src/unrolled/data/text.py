@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from unrolled.data.cache import cache_folder
+from unrolled.data.wording import counted
 from unrolled.errors import UserError
 
 COMPRESSED = (".gz", ".xz", ".zst")
@@ -70,7 +71,9 @@ class Item:
             except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
                 raise _damaged(self, done, error) from None
             except OSError as error:
-                raise UserError(f"{self.name}: reading failed after {done} bytes: {error.strerror or error}") from None
+                raise UserError(
+                    f"{self.name}: reading failed after {counted(done, 'byte')}: {error.strerror or error}"
+                ) from None
             except Exception as error:
                 if type(error).__name__ != "ZstdError":  # the module may be missing, so its class is not at hand
                     raise
@@ -206,7 +209,7 @@ def _folder(folder: Path, notes: list[str]) -> list[Item]:
         raise UserError(f"{folder}: no text file in this folder; name another folder or a file")
     if skipped:
         some = ", ".join(sorted(skipped)[:3]) + (", ..." if len(skipped) > 3 else "")
-        notes.append(f"{folder}: {len(skipped)} hidden, empty or binary files skipped ({some})")
+        notes.append(f"{folder}: {counted(len(skipped), 'hidden, empty or binary file')} skipped ({some})")
     return sorted(items, key=lambda item: Path(item.name).relative_to(folder).parts)
 
 
@@ -254,7 +257,9 @@ def _decompress(raw: IO[bytes], item: Item) -> Any:
 
 def _damaged(item: Item, done: int, error: Exception) -> UserError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(f"{item.name}: damaged after {done} decompressed bytes ({first}); fetch or compress it again")
+    return UserError(
+        f"{item.name}: damaged after {counted(done, 'decompressed byte')} ({first}); fetch or compress it again"
+    )
 
 
 def _label(items: list[Item], texts: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.wording import counted
 from unrolled.errors import UserError
 
 Ids = NDArray[np.int64]
@@ -124,8 +125,8 @@ class Units(ABC):
             noun = {"char": "character", "int": "number"}.get(self.kind, "word")
             shown = repr(text[:40])
             raise UserError(
-                f"{where}: {noun} {shown}{code} at {noun} {at + index} is not in the vocabulary ({len(self)} units); "
-                "use --unknown skip or --unknown replace"
+                f"{where}: {noun} {shown}{code} at {noun} {at + index} (counted from 0) is not in the vocabulary "
+                f"({counted(len(self), 'unit')}); use --unknown skip or --unknown replace"
             )
         ids[bad] = stand_in
         return ids
@@ -219,7 +220,8 @@ class ByteUnits(Units):
             return self.encode_bytes(text.encode(self.encoding))
         except UnicodeEncodeError as error:
             raise UserError(
-                f"{where}: character {text[error.start]!r} at character {error.start} does not exist in {self.encoding}"
+                f"{where}: character {text[error.start]!r} at character {error.start} (counted from 0) "
+                f"does not exist in {self.encoding}"
             ) from None
 
     def encode_bytes(self, data: bytes, encoding: str = "utf-8", *, unknown: str = "error") -> Ids:

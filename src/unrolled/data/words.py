@@ -107,7 +107,7 @@ class IntUnits(Units):
         return self.size + len(self._extra)
 
     def encode(self, text: str, *, unknown: str = "error", where: str = "the text", at: int = 0) -> Ids:
-        numbers = parse_ints(text, where)
+        numbers = parse_ints(text, where, at)
         ids = np.where(numbers < self.size, numbers, -1)
         return self._settle(ids, lambda index: str(numbers[index]), unknown, where, at)
 
@@ -124,9 +124,11 @@ class IntUnits(Units):
         return None
 
 
-def parse_ints(text: str, where: str) -> Ids:
+def parse_ints(text: str, where: str, at: int = 0) -> Ids:
     """The integers of ``text``.
 
+    Args:
+        at: how many stand before this text, where it is a piece of a longer one.
     Raises:
         UserError: something that is no non-negative integer below 2**20.
     """
@@ -136,11 +138,13 @@ def parse_ints(text: str, where: str) -> Ids:
         numbers = np.array(list(map(int, words)), dtype=np.int64)
         if len(numbers) == 0 or numbers.max() < LARGEST_INT:
             return numbers
-    for word in words:
+    for index, word in enumerate(words):
+        place = f"at number {at + index} (counted from 0)"
         if not (word.isascii() and word.isdecimal()):
-            raise UserError(f"{where}: {word[:40]!r} is not a non-negative integer; use --units whitespace")
+            raise UserError(f"{where}: {word[:40]!r} is not a non-negative integer, {place}; use --units whitespace")
         if int(word[:18]) >= LARGEST_INT:
             raise UserError(
-                f"{where}: {word[:40]} is out of range (0 to {LARGEST_INT - 1}); renumber it or use --units whitespace"
+                f"{where}: {word[:40]} is out of range (0 to {LARGEST_INT - 1}), {place}; "
+                "renumber it or use --units whitespace"
             )
     raise AssertionError("unreachable")

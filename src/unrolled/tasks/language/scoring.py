@@ -120,7 +120,7 @@ def score(
     records = text.split(units.end_text)
     if not records[-1]:
         records.pop()  # the text ends with a delimiter, not with an empty record
-    scores = list(score_lines(model, units, records, unknown=unknown))
+    scores = list(_score_each(model, units, records, unknown, "the text"))
     return Score(sum(s.nats for s in scores), sum(s.units for s in scores), len(text), size)
 
 
@@ -155,7 +155,9 @@ def score_corpus(model: LanguageModel, corpus: Corpus, streams: int | None = Non
     return Score(found.nats * found.units, found.units, corpus.chars, corpus.bytes)
 
 
-def score_lines(model: LanguageModel, units: Units, lines: Iterable[str], *, unknown: str = "error") -> Iterator[Score]:
+def score_lines(
+    model: LanguageModel, units: Units, lines: Iterable[str], *, unknown: str = "error", where: str = "the text"
+) -> Iterator[Score]:
     """Score each line by itself, from a zero state: what stands around a line does not change its score.
 
     A line's score holds its end as well, so that the probabilities of all lines sum to one. Where the vocabulary has no
@@ -164,15 +166,35 @@ def score_lines(model: LanguageModel, units: Units, lines: Iterable[str], *, unk
 
     Args:
         lines: without their ends.
+        where: what the message calls the text.
+    Raises:
+        UserError: an unknown unit, named with its line (the first is line 1), once the lines before it are scored.
     """
+    return _score_each(model, units, lines, unknown, where)
+
+
+def _score_each(model: LanguageModel, units: Units, lines: Iterable[str], unknown: str, where: str) -> Iterator[Score]:
     lines, end = iter(lines), boundary(units)
+    noun = "line" if units.end_text in (None, "\n") else "record"
+    number = 0
+    error: UserError | None = None
     mark = "" if end is None else units.end_text or "\n"
     while block := list(islice(lines, LINES_AT_ONCE)):
-        encoded = [np.asarray(units.encode(line, unknown=unknown), np.int64) for line in block]
+        encoded: list[Ids] = []
+        for line in block:
+            number += 1
+            try:
+                ids = units.encode(line, unknown=unknown, where=f"{where}, {noun} {number}")
+            except UserError as found:
+                error = found
+                break
+            encoded.append(np.asarray(ids, np.int64))
         if end is not None:
             encoded = [np.concatenate(([end], ids, [end])) for ids in encoded]
-        for line, ids, nats in zip(block, encoded, sequence_nats(model, encoded), strict=True):
+        for line, ids, nats in zip(block, encoded, sequence_nats(model, encoded), strict=False):
             yield Score(nats, max(0, len(ids) - 1), len(line + mark), _bytes(line + mark))
+        if error is not None:
+            raise error
 
 
 def _bytes(text: str) -> int:
@@ -211,7 +233,8 @@ def _batch_nats(model: LanguageModel, rows: Sequence[Ids]) -> npt.NDArray[np.flo
 def novelty(samples: Sequence[str], records: Iterable[str]) -> tuple[float, float]:
     """The share of ``samples`` that stand nowhere in ``records``, and the share that repeat an earlier sample.
 
-    ``records`` is read once and not kept.
+    ``records`` is read once and not kept. A sample that the length limit cut short stands nowhere and counts as novel:
+    leave such samples out.
     """
     if not samples:
         return math.nan, math.nan

@@ -16,6 +16,7 @@ from unrolled.data.ngram import ngram_baseline
 from unrolled.data.record_streams import WholeRecordStream
 from unrolled.data.streams import Chunk
 from unrolled.data.units import Units
+from unrolled.engines import explain
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
 from unrolled.state import detach
@@ -172,6 +173,18 @@ class LanguageTask:
             "memory": self.memory().to_dict(),
             "digest": corpus.digest,
         }
+
+    def engine(self, model: nn.Module) -> tuple[str, str]:
+        """Which engine runs a training chunk of this task, and why the faster ones do not."""
+        assert isinstance(model, LanguageModel)
+        weight = model.head.weight
+        x: Tensor = torch.zeros(2, 1, dtype=torch.int64, device=weight.device)
+        if model.embedding is not None:
+            x = torch.zeros(2, 1, model.embedding.embedding_dim, dtype=weight.dtype, device=weight.device)
+        records = self.corpus.records is not None and self.train_config.bptt != "full"
+        resets = torch.zeros(2, 1, dtype=torch.bool, device=weight.device) if records else None
+        found = explain(model.rnn, x, resets=resets)
+        return found.engine, found.reasons.get("aten", "").removeprefix("no: ")
 
     def settings(self) -> dict[str, Any]:
         """What ``config.json`` keeps: the model's and the data's settings, and among the latter the text's digest."""

@@ -42,6 +42,9 @@ def write(
 
     def pieces() -> Iterator[str]:
         decoder = units.decoder()
+        if not prompt[-1:].isspace():  # what is written goes on behind the prompt: a space first, where units have one
+            for unit in used:
+                decoder.push(int(unit))
         drawn = generate(
             model, state, scores, config, index=index, stop=lambda unit: unit == units.end, used=[int(u) for u in used]
         )
