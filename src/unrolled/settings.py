@@ -6,6 +6,7 @@ No torch here, nor in any module that declares a configuration: ``unrolled --hel
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 import types
 import typing
@@ -69,12 +70,12 @@ def check(config: Any) -> None:
             continue
         if meta.get("choices") and value not in meta["choices"]:
             raise UserError(f"{name} {value}: not one of {', '.join(meta['choices'])}")
-        if isinstance(value, float) and value != value:
-            raise UserError(f"{name} {value}: not a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} {value}: " + ("not a number" if math.isnan(value) else "must be finite"))
         for key, (holds, words) in _BOUNDS.items():
             bound = meta.get(key)
             if bound is not None and not holds(value, bound):
-                raise UserError(f"{name} {value}: must be {words} {bound:g}")
+                raise UserError(f"{name} {value}: must be {words} {bound if isinstance(bound, int) else f'{bound:g}'}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

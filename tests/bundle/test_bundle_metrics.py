@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from unrolled.bundle.metrics import MetricsLog
-from unrolled.bundle.runs import list_runs, resolve
+from unrolled.bundle.runs import describe_run, list_runs, resolve
 from unrolled.errors import UserError
 
 
@@ -73,7 +74,7 @@ def test_runs_are_listed_and_the_newest_is_found(tmp_path: Path, monkeypatch: py
         resolve("@latest")
     assert list_runs() == []
     runs = tmp_path / "runs"
-    result = {"steps": 900, "nats": 1.5, "bpc": 2.164, "minutes": 3.0}
+    result = {"stopped_by": "budget", "steps": 900, "nats": 1.5, "bpc": 2.164, "minutes": 3.0}
     make(runs, "old-10", 50, {"config.json": json.dumps({"task": "language", "result": result}), "manifest.json": "{}"})
     make(runs, "cut-short", 70, {"checkpoint/latest": "step-30\n", "config.json": "{half"})
     make(runs, "started", 60, {"metrics.jsonl": ""})
@@ -106,3 +107,25 @@ def test_runs_of_one_moment_are_in_natural_order(tmp_path: Path) -> None:
     for n in (10, 9, 2):
         make(tmp_path, f"2026-01-01-language-{n}", 5, {"metrics.jsonl": ""})
     assert [r.name[-2:] for r in list_runs(tmp_path)] == ["-2", "-9", "10"]
+
+
+@pytest.mark.parametrize(
+    ("stopped", "state"),
+    [
+        ("budget", "finished"),
+        ("patience", "finished"),
+        ("interrupted", "interrupted"),
+        (None, "unfinished"),
+        ("else", "unfinished"),
+        ([], "unfinished"),
+    ],
+)
+def test_what_a_run_with_a_model_is_called(tmp_path: Path, stopped: Any, state: str) -> None:
+    config = json.dumps({"task": "language", "result": {"stopped_by": stopped}})
+    make(tmp_path, "run", 5, {"config.json": config, "manifest.json": "{}", "checkpoint/latest": "step-30\n"})
+    assert describe_run(tmp_path / "run").state == state
+
+
+def test_a_model_saved_on_the_way_is_unfinished(tmp_path: Path) -> None:
+    make(tmp_path, "run", 5, {"config.json": '{"task": "language"}', "manifest.json": "{}"})
+    assert describe_run(tmp_path / "run").state == "unfinished"

@@ -192,7 +192,7 @@ def test_runs_lists_what_is_there(
     assert capsys.readouterr().out == "[]\n"
     run = tmp_path / "runs" / "first"
     run.mkdir(parents=True)
-    result = {"steps": 900, "nats": 1.49876, "bpc": 2.16, "minutes": 3.04}
+    result = {"stopped_by": "budget", "steps": 900, "nats": 1.49876, "bpc": 2.16, "minutes": 3.04}
     (run / "config.json").write_text(json.dumps({"task": "language", "result": result}))
     (run / "manifest.json").write_text("x" * 4000)
     (tmp_path / "runs" / "second").mkdir()

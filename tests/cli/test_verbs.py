@@ -238,7 +238,54 @@ def test_init_from_starts_anew_from_old_weights(cli: Any, trained: tuple[str, st
     code, out, _ = cli("train", other, "--init-from", trained[0], "--out", tmp_path / "run", "--steps", 2, *SMALL)
     assert code == 0
     assert "copied: " in out
+    assert "rnn.weight_hh_l0" in out.split("copied: ")[1].splitlines()[0]
     assert "new: " in out
+
+
+def test_init_from_keeps_the_old_shape_unless_told_otherwise(
+    cli: Any, trained: tuple[str, str], tmp_path: Path
+) -> None:
+    assert cli("train", trained[1], "--init-from", trained[0], "--out", tmp_path / "run", "--steps", 2)[0] == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["hidden"] == 16
+
+
+def test_a_flag_overrules_what_the_preset_chose_for_its_own_cell(cli: Any, text: str, tmp_path: Path) -> None:
+    for k, flags in enumerate((["--tied"], ["--input", "one-hot"], ["--optimiser", "rmsprop"], ["--cell", "rnn-tanh"])):
+        code, _, err = cli("train", text, "--out", tmp_path / f"r{k}", "--steps", 2, "--hidden", 8, *flags)
+        assert code == 0, err
+
+
+def test_a_run_goes_on_from_another_folder(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.txt").write_text(a_text())
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli("train", "text.txt", "--out", "run", "--steps", 3, *SMALL)[0] == 0
+    monkeypatch.chdir(tmp_path / "other")
+    assert cli("train", "--resume", "../run", "--steps", 5)[0] == 0
+    assert cli("evaluate", "../run")[0] == 0
+    (tmp_path / "text.txt").unlink()
+    refused(cli("train", "--resume", "../run", "--steps", 7), "text.txt", "is not there")
+
+
+def test_another_text_is_not_held_out(cli: Any, trained: tuple[str, str], tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(Path(trained[1]).read_text() + "the net ")
+    refused(cli("evaluate", trained[0], other), "other.txt", "unrolled score")
+
+
+def test_a_slow_engine_is_told(cli: Any, text: str, tmp_path: Path) -> None:
+    assert "step by step" in cli("train", text, "--out", tmp_path / "a", "--steps", 2, *SMALL, "--zoneout", 0.1)[1]
+    assert "step by step" not in cli("train", text, "--out", tmp_path / "b", "--steps", 2, *SMALL)[1]
+
+
+def test_ten_characters_are_enough(cli: Any, tmp_path: Path) -> None:
+    ten = tmp_path / "ten.txt"
+    ten.write_text("abcdefghij")
+    code, _, err = cli("train", ten, "--out", tmp_path / "run", "--steps", 2, "--hidden", 8)
+    assert code == 0, err
+    code, out, err = cli("train", ten, "--out", tmp_path / "all", "--steps", 2, "--heldout", 0, "--dev", 0)
+    assert code == 0, err
+    assert "training loss" in out
 
 
 # -- wrong input ---------------------------------------------------------------------------------------------------
@@ -273,6 +320,10 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
         (["--forget-bias", "1", "--cell", "gru"], ["--forget-bias"]),
         (["--device", "cuda:7"], ["--device cuda:7"]),
         (["--heldout", "1"], ["--heldout 1"]),
+        (["--minutes", "inf"], ["--minutes inf"]),
+        (["--seed", "99999999999999999999"], ["--seed"]),
+        (["--device", "cpu:x"], ["--device cpu:x"]),
+        (["--engine", "aten", "--zoneout", "0.1"], ["zoneout"]),
     ],
 )
 def test_flags_out_of_range(cli: Any, text: str, tmp_path: Path, flags: list[str], words: list[str]) -> None:
@@ -318,8 +369,8 @@ def test_resuming_something_else_is_refused(cli: Any, trained: tuple[str, str], 
     run = tmp_path / "run"
     shutil.copytree(trained[0], run)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    refused(cli("train", "--resume", run, "--hidden", 32, "--steps", 80), "model.hidden was 16 and is now 32")
-    refused(cli("train", "--resume", run, "--lr", 0.5, "--steps", 80), "lr was")
+    refused(cli("train", "--resume", run, "--hidden", 32, "--steps", 80), "--hidden 32: this run has 16", "--init-from")
+    refused(cli("train", "--resume", run, "--lr", 0.5, "--steps", 80), "--lr 0.5")
     other = tmp_path / "other.txt"
     other.write_text(a_text(seed=9))
     refused(cli("train", "--resume", run, other, "--steps", 80), "cannot resume", "another text")
@@ -332,6 +383,12 @@ def test_unknown_characters_in_a_prompt(cli: Any, trained: tuple[str, str]) -> N
     assert cli("sample", trained[0], "--prompt", "the \u4e16", "--unknown", "skip", "--length", 5)[0] == 0
     refused(cli("sample", trained[0], "--prompt", "a", "--prompt-file", "b"), "give one")
     refused(cli("sample", trained[0], "--temperature", "-1"), "--temperature")
+    code = (
+        f"from unrolled.cli.main import main; import sys; sys.exit(main(['sample', {trained[0]!r}, '--prompt', '-']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], input=b"the \xff", capture_output=True)
+    assert result.returncode == 2
+    assert b"not UTF-8 at byte 4" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.training.char_task import CharTask, Clock, Ran, Runner, config, metrics, same
+from tests.training.char_task import CharTask, Clock, Notes, Ran, Runner, config, metrics, same
 from unrolled.errors import UserError
 from unrolled.training.budget import Budget
+from unrolled.training.loop import Trainer
 from unrolled.training.schedule import Schedule
 
 
@@ -24,7 +25,7 @@ class Machine:
 
     def __call__(
         self, name: str = "run", resume: bool = False, spent: float = 0.0, stop_after: int | None = None,
-        **settings: Any,
+        baseline: float = 0.0, **settings: Any,
     ) -> Ran:  # fmt: skip
         base = {"eval_every": None, "sample_every": None, "checkpoint_every": None}
         made = config(**(base | settings))
@@ -44,7 +45,10 @@ class Machine:
 
         task.on_loss, task.evaluate, task.sample = on_loss, timed_evaluate, timed_sample  # type: ignore[method-assign]
         begun = self.clock.now
-        ran = self.run(name, made, task=task, clock=self.clock, resume=resume, spent=spent, stop_after=stop_after)
+        ran = self.run(
+            name, made, task=task, clock=self.clock, resume=resume, stop_after=stop_after, spent=spent,
+            baseline_seconds=baseline,
+        )  # fmt: skip
         self.took = self.clock.now - begun
         return ran
 
@@ -86,6 +90,41 @@ def test_loading_and_a_long_final_evaluation_shorten_training(run: Runner) -> No
     machine(minutes=0.5, spent=4.0)
     assert 4.0 + machine.took <= 1.15 * 30
     assert machine.took > 0.8 * 30
+
+
+def test_time_is_left_for_the_baseline(run: Runner) -> None:
+    machine = Machine(run, lambda step: 0.1)
+    ran = machine(minutes=0.5, baseline=10.0)
+    assert machine.took + 10.0 <= 1.12 * 30 + 0.1
+    assert steps(ran) == pytest.approx(236, abs=1)
+
+
+READING = "reading the held-out text ..."
+
+
+@pytest.mark.parametrize(("cost", "said"), [(1.5, False), (5.0, True)])
+def test_a_long_final_evaluation_is_announced(run: Runner, cost: float, said: bool) -> None:
+    """The dev loss of the last update is known: 47 units of test are left, against dev's 99."""
+    ran = Machine(run, lambda step: 0.1, evaluation=cost, test=cost)(steps=30)
+    assert (READING in ran.notes.messages) == said
+
+
+def test_a_large_test_part_is_announced(run: Runner) -> None:
+    for name, steps in (("run", 30), ("cut", 10**6)):
+        settings = config(steps=steps)
+        task = CharTask(settings)
+        told = task.describe()
+        told["parts"]["test"] = 200_001
+        task.describe = lambda told=told: told  # type: ignore[method-assign, misc]
+        notes = Notes()
+        trainer = Trainer(task, settings, run.root / name, watchers=[notes])
+
+        def stop(task: CharTask = task, trainer: Trainer = trainer) -> None:
+            trainer.signals.asked = task.calls == 40
+
+        task.on_loss = stop
+        trainer.train()
+        assert (READING in notes.messages) == (name == "run")
 
 
 @pytest.mark.parametrize("factor", [1.3, 5.0])

@@ -31,8 +31,9 @@ def test_copies_reuse_their_memory_and_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf, -math.inf, 5.0])
-def test_a_bad_loss_takes_the_run_back(run: Runner, spoilt: float) -> None:
+def test_a_bad_loss_takes_the_run_back(run: Runner, spoilt: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot every 6 updates: update 27 falls back to the state after 24, at half the rate."""
+    monkeypatch.setattr("unrolled.training.guard.SETTLED", 20)
     settings = config(steps=40, guard_interval=6, sample_every=0, schedule="constant")
     seen: dict[int, Any] = {}
     task = poisoned(settings, {27: spoilt, 30: spoilt})  # the same snapshot serves twice
@@ -108,8 +109,9 @@ def test_without_a_guard_a_nan_goes_through(run: Runner) -> None:
     assert not torch.isfinite(ran.weights["head.bias"]).all()
 
 
-def test_ruined_weights_are_never_the_good_ones() -> None:
+def test_ruined_weights_are_never_the_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot due at the very update that turns out bad is dropped."""
+    monkeypatch.setattr("unrolled.training.guard.SETTLED", 3)
     guard, weights = Guard(config(steps=1, guard_interval=3)), torch.zeros(1)
     for step in range(3):
         guard.before(step, lambda: {"w": weights})
@@ -133,6 +135,18 @@ def test_a_spike_is_measured_from_a_running_mean() -> None:
     assert guard.mean == pytest.approx(0.98 * 2.0 + 0.02 * 5.0)
     assert guard.verdict(5.07, 1.0) is not None
     assert guard.mean == pytest.approx(2.06)
+
+
+def test_the_first_updates_may_jump() -> None:
+    """The loss of a fresh network may rise for a while; a NaN counts from the first update on."""
+    guard = Guard(config(steps=1))
+    guard.before(0, dict)
+    for nats in [4.0] * 25 + [30.0] + [4.0] * 23:
+        assert guard.verdict(nats, 1.0) is None
+        assert guard.verdict(math.nan, 1.0) is not None
+        assert guard.verdict(nats, math.inf) is not None
+    assert guard.verdict(30.0, 1.0) is None  # the 50th
+    assert guard.verdict(30.0, 1.0) is not None
 
 
 def test_a_run_resumed_after_a_restoration_is_exact(run: Runner) -> None:

@@ -21,7 +21,8 @@ class Run:
 
     Attributes:
         name: the folder's name.
-        state: "finished" (there is a model), "unfinished" (only a checkpoint), or "started".
+        state: "finished" (a model whose training came to its end), "interrupted" (a model saved on Ctrl-C),
+            "unfinished" (under way or killed: a checkpoint, or a model without a result), or "started".
         steps: updates made.
         nats: held-out loss, nats per unit.
         bpc: bits per character of the original text.
@@ -67,19 +68,26 @@ def describe_run(path: Path) -> Run:
     steps = _number(result, "steps")
     if steps is None and checkpoint is not None:
         steps = int(checkpoint.split("-")[1])
-    finished = (path / "manifest.json").exists()
     task = config.get("task")
     return Run(
         name=path.name,
         path=path,
         task=task if isinstance(task, str) else None,
-        state="finished" if finished else "unfinished" if checkpoint else "started",
+        state=_state((path / "manifest.json").exists(), result.get("stopped_by"), checkpoint is not None),
         steps=None if steps is None else int(steps),
         nats=_number(result, "nats"),
         bpc=_number(result, "bpc"),
         minutes=_number(result, "minutes"),
         size=_size(path),
     )
+
+
+def _state(model: bool, stopped_by: Any, checkpoint: bool) -> str:
+    if model and stopped_by in ("budget", "patience"):
+        return "finished"
+    if model and stopped_by == "interrupted":
+        return "interrupted"
+    return "unfinished" if model or checkpoint else "started"
 
 
 def resolve(run: str) -> Path:

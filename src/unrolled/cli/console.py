@@ -8,8 +8,29 @@ import time
 from typing import Any
 
 LN2 = math.log(2.0)
+SURE_STEPS, SURE_SHARE = 10, 0.02
+"""Updates, or the share of the run, after one of which the time left is told."""
+KINDS = {
+    "char": ("character", "chars"),
+    "byte": ("byte", "bytes"),
+    "word": ("word", "words"),
+    "bpe": ("bpe unit", "bpe units"),
+    "whitespace": ("token", "tokens"),
+    "int": ("number", "numbers"),
+}
+"""What one unit of each kind is called, and many of them."""
 PLAIN_EVERY = 10.0
 """Seconds between lines where nobody watches."""
+
+
+def unit_name(kind: str) -> str:
+    """One unit: for "nats per ..."."""
+    return KINDS[kind][0] if kind in KINDS else kind
+
+
+def units_name(kind: str) -> str:
+    """Many units, briefly: for ".../s"."""
+    return KINDS[kind][1] if kind in KINDS else f"{kind}s"
 
 
 def duration(seconds: float) -> str:
@@ -23,12 +44,12 @@ class Console:
     """A watcher of the training loop that writes to the terminal.
 
     Args:
-        unit: what one unit is called. units_per_char: units a character, to turn nats per unit into bpc; None without
-            characters.
+        kind: kind of units, a key of :data:`KINDS`.
+        units_per_char: units a character, to turn nats per unit into bpc; None without characters.
     """
 
-    def __init__(self, unit: str, units_per_char: float | None) -> None:
-        self.unit, self.units_per_char = unit, units_per_char
+    def __init__(self, kind: str, units_per_char: float | None) -> None:
+        self.kind, self.units_per_char = kind, units_per_char
         self.fancy = sys.stdout.isatty()
         self._bar: Any = None
         self._task: Any = None
@@ -46,7 +67,8 @@ class Console:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(24), TextColumn("{task.description}"))
-        self._task = self._bar.add_task("measuring this machine ..." if info["total"] is None else "", total=1.0)
+        share = info["step"] / info["total"] if info["total"] else 0.0
+        self._task = self._bar.add_task("first update ...", total=1.0, completed=share)
         self._bar.start()
 
     def on_step(self, record: dict[str, Any]) -> None:
@@ -73,8 +95,10 @@ class Console:
             parts.append(f"smooth_loss {record['smooth_loss']:.2f} nats a chunk")
         if self._dev is not None:
             parts.append(f"dev {self._dev:.3f}")
-        parts.append(f"{record['units_per_second']:,.0f} {self.unit}s/s")
-        if share > 0:
+        parts.append(f"{record['units_per_second']:,.0f} {units_name(self.kind)}/s")
+        if record["total"] is None:
+            parts.append("measuring this machine ...")
+        elif record["step"] >= SURE_STEPS or share >= SURE_SHARE:
             parts.append(f"{duration(60 * record['minutes'] * (1 / share - 1))} left")
         return "  ".join(parts)
 
@@ -110,9 +134,17 @@ class Console:
 
 
 def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey: control characters (a model of bytes writes them) as escapes."""
-    encoding = sys.stdout.encoding or "utf-8"
-    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    """Text for stdout: unaltered for a file or a pipe, but for what its encoding cannot take (a lone surrogate).
+
+    A terminal shows it and does not obey it: control characters (a model of bytes writes them) become escapes.
+    """
+    terminal, encoding = sys.stdout.isatty(), sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding, "strict" if terminal else sys.stdout.errors or "strict")
+    except UnicodeEncodeError:
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    if not terminal:
+        return text
     return "".join(c if c in "\n\t" or c.isprintable() or not _control(c) else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from unrolled.cli.console import unit_name
 from unrolled.cli.loaded import load_language
 from unrolled.cli.options import Given, options
 from unrolled.errors import UserError
@@ -39,6 +40,12 @@ def evaluate(
     from unrolled.tasks.language import evaluation
 
     corpus = load_corpus(loaded.trained_on(texts), loaded.text, units=loaded.units)
+    if corpus.digest != loaded.config["data"].get("digest"):
+        raise UserError(
+            f"{corpus.label}: not the text that {run} was trained on, or it has changed; unrolled score takes any text"
+        )
+    if windows and (corpus.records is not None or loaded.config["train"]["bptt"] == "full"):
+        raise UserError("--windows: random windows are of an unbroken text and a --bptt in steps")
     if corpus.parts[part].units < 1:
         raise UserError(f"--part {part}: that part of the text is empty; name another, or train with --heldout")
     found = evaluation.evaluate(loaded.model, corpus, part, streams)
@@ -51,19 +58,18 @@ def evaluate(
     }
     if windows:
         bptt = str(loaded.config["train"]["bptt"])
-        if corpus.records is not None or bptt == "full":
-            raise UserError("--windows: random windows are of an unbroken text and a --bptt in steps")
         figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, int(bptt), seed=1)
     if as_json:
         print(json.dumps(figures))
         return
     low, high = found.interval
-    print(f"{part:<4} loss    {found.nats:.4f} nats per {loaded.units.kind} (95 %: {low:.4f} to {high:.4f}), "
+    unit = unit_name(loaded.units.kind)
+    print(f"{part:<4} loss    {found.nats:.4f} nats per {unit} (95 %: {low:.4f} to {high:.4f}), "
           f"{found.units:,} units in {streams} streams")  # fmt: skip
     for name, value in found.figures.items():
         print(f"{name:<12} {value:.4f}")
     if windows:
         print(
-            f"windows      {figures['window_nats']:.4f} nats per {loaded.units.kind}, {windows} of {bptt} units, each "
+            f"windows      {figures['window_nats']:.4f} nats per {unit}, {windows} of {bptt} units, each "
             "from a zero state"
         )

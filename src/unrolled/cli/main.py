@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import io
 import os
 import sys
 import typing
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of our output has gone. Any other exception passes: it is a bug, and shows its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):  # a text may hold what the terminal's encoding cannot say
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(given)
         sys.stdout.flush()  # here, where a closed pipe can still be answered, not at the interpreter's end

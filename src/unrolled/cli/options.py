@@ -28,6 +28,13 @@ from unrolled.settings import field_type, flag_name, from_dict
 C = TypeVar("C")
 
 ONE_OF = (("minutes", "epochs", "steps"),)  # settings of which an explicit one removes the others below it
+GOES_WITH = {
+    "tied": ("embedding",),
+    "input": ("embedding", "tied"),
+    "cell": ("forget_bias", "init"),
+    "optimiser": ("weight_decay", "momentum"),
+}
+"""An explicit setting removes these below it: what a preset chose for its own cell is no reason to refuse another."""
 
 
 class Given:
@@ -55,6 +62,9 @@ class Given:
             for group in ONE_OF:
                 if any(values.get(name) is not None for name in group):
                     merged = {name: value for name, value in merged.items() if name not in group}
+            for name, others in GOES_WITH.items():
+                if name in values and values[name] != merged.get(name):
+                    merged = {key: value for key, value in merged.items() if key not in others}
             merged.update(values)
         return from_dict(config, merged, where)
 

@@ -15,13 +15,15 @@ def tell_result(result: Mapping[str, Any], run: Path, unit: str) -> None:
     """
     done = f"{result['steps']:,} updates, {result['units']:,} {unit}s in {result['minutes']:.2f} minutes"
     print(f"\ntrained       {done}" + _ending(result))
-    if "test_nats" in result:
+    if result.get("test_nats") is not None:
         print(f"held-out loss {result['test_nats']:.4f} nats per {unit} ({_interval(result)}){_bits(result)}")
-    elif "dev_nats" in result:
+    elif result.get("dev_nats") is not None:
         print(f"dev loss      {result['dev_nats']:.4f} nats per {unit}; nothing was held out for a final figure")
-    elif result["train_nats"] is not None:
+    elif result.get("train_nats") is not None:
         print(f"training loss {result['train_nats']:.4f} nats per {unit}, smoothed; nothing was held out")
-    if "test_nats" in result and "baseline" in result:
+    else:
+        print("loss          not finite: the training has diverged; use a lower --lr")
+    if None not in (result.get("test_nats"), result.get("baseline_nats")):
         gain = result["baseline_nats"] - result["test_nats"]
         worth = f"{abs(gain):.3f} nats {'better' if gain > 0 else 'WORSE: train longer, or a larger network'}"
         print(
@@ -34,7 +36,7 @@ def tell_result(result: Mapping[str, Any], run: Path, unit: str) -> None:
 
 def _interval(result: Mapping[str, Any]) -> str:
     low, high = result["test_interval"]
-    return "too little text for an interval" if low is None else f"95 %: {low:.4f} to {high:.4f}"
+    return "too little text for an interval" if low is None or high is None else f"95 %: {low:.4f} to {high:.4f}"
 
 
 def _ending(result: Mapping[str, Any]) -> str:

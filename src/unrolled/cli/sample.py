@@ -46,6 +46,7 @@ def sample(
         torch.set_num_threads(threads)
     from unrolled.tasks.language.writing import write
 
+    divided = n > 1 and loaded.units.end_text != "\n"
     written = []
     for index in range(n):
         pieces = write(loaded.model, loaded.units, start, config, index=index, unknown=unknown)
@@ -53,7 +54,7 @@ def sample(
             text = "".join(pieces)
             print(json.dumps({"prompt": start, "text": text, "seed": config.seed, "index": index}, ensure_ascii=False))
         else:
-            text = _stream(start, pieces, divider=n > 1 and loaded.units.end is None and index + 1 < n)
+            text = _stream(start, pieces, divider=divided and index + 1 < n)
         written.append(start + text)
     if loaded.units.end is not None and n > 1:
         _tell_novelty(loaded, written)
@@ -62,16 +63,16 @@ def sample(
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:
     if prompt is not None and prompt_file is not None:
         raise UserError("--prompt and --prompt-file: give one")
-    if "-" in (prompt, prompt_file):
-        return sys.stdin.read()
-    if prompt_file is None:
+    if prompt_file is None and prompt != "-":
         return prompt or ""
+    where = "standard input" if "-" in (prompt, prompt_file) else f"--prompt-file {prompt_file}"
     try:
-        return Path(prompt_file).read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if where == "standard input" else Path(str(prompt_file)).read_bytes()
+        return data.decode("utf-8")
     except OSError as error:
-        raise UserError(f"--prompt-file {prompt_file}: {error.strerror or error}; check the path") from None
+        raise UserError(f"{where}: {error.strerror or error}; check the path") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"--prompt-file {prompt_file}: not UTF-8 at byte {error.start}; convert it") from None
+        raise UserError(f"{where}: not UTF-8 at byte {error.start}; convert it") from None
 
 
 def _stream(start: str, pieces: Iterator[str], *, divider: bool) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled.cli.console import unit_name
 from unrolled.cli.loaded import Loaded, load_language
+from unrolled.cli.options import Given, options
 from unrolled.data.config import UNKNOWN
 from unrolled.errors import UserError
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unrolled.data.text import Source
-from unrolled.cli.options import Given, options
 
 
 @options()
@@ -57,8 +58,8 @@ def score(
     if as_json:
         print(json.dumps(figures))
         return
-    unit = loaded.units.kind
-    print(f"text             {figures['text']}: {figures['units']:,} {unit} units scored")
+    unit = unit_name(loaded.units.kind)
+    print(f"text             {figures['text']}: {figures['units']:,} x {unit} scored")
     print(f"log-probability  {figures['log_probability']:.3f} nats")
     print(f"loss             {figures['nats_per_unit']:.4f} nats per {unit}")
     print(f"perplexity       {figures['perplexity']:.4f} per {unit}")
@@ -102,7 +103,7 @@ def _score_lines(loaded: Loaded, source: Source, encoding: str, unknown: str, as
 
     if not as_json:
         print("nats\tunits\tbpc\tline")
-    for score_of in score_lines(loaded.model, loaded.units, noted(), unknown=unknown):
+    for score_of in score_lines(loaded.model, loaded.units, noted(), unknown=unknown, where=source.label):
         line = kept.pop(0)
         if as_json:
             print(json.dumps({"line": line} | score_of.to_dict(), ensure_ascii=False))

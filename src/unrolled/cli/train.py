@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import glob
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +17,13 @@ from unrolled.cli.options import Given, options
 from unrolled.data.config import TextConfig
 from unrolled.errors import UserError
 from unrolled.presets import load_preset, preset_names
+from unrolled.settings import flag_name
 from unrolled.tasks.language.config import LanguageConfig
 from unrolled.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from unrolled.data.corpus import Corpus
+    from unrolled.data.units import Units
     from unrolled.tasks.language.task import LanguageTask
 
 DEFAULT_PRESET = "quick"
@@ -59,43 +64,85 @@ def train(
         for flag, value in (("--out", out), ("--preset", preset), ("--init-from", init_from)):
             if value is not None:
                 raise UserError(f"{flag}: a resumed run keeps its own; leave it out, or start a new run")
-        run, layers, texts = _saved_run(resume, texts)
+        run, layers, texts = _saved_run(given, resume, texts)
     else:
         settings = load_preset(preset or DEFAULT_PRESET)
         layers = {"model": settings.model, "data": settings.data, "train": settings.train}
-        run = Path(out) if out is not None else _new_run()
+        run = _new_run() if out is None else _free(out)
+    start_from = None if init_from is None else _old_model(init_from, layers)
     text = given.build(TextConfig, layers["data"])
     config = given.build(TrainConfig, layers["train"])
     model = given.build(LanguageConfig, layers["model"])
-    if out is not None and resume is None and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UserError(f"--out {out}: exists already and is not empty; name another folder, or --resume {out}")
 
     corpus = _read(texts or [], text)
-    task = _task(corpus, model, config, text, init_from)
+    from unrolled.tasks.language.task import LanguageTask
+
+    task = LanguageTask(corpus, model, config, data_config=text, start_from=start_from)
     if dry_run:
         _tell_plan(task, config)
         return
     _train(task, config, run, texts or [], resume is not None, begun)
 
 
-def _saved_run(name: str, texts: list[str] | None) -> tuple[Path, dict[str, dict[str, Any]], list[str]]:
+def _saved_run(given: Given, name: str, texts: list[str] | None) -> tuple[Path, dict[str, dict[str, Any]], list[str]]:
     """The folder, the settings and the texts of a run that is to go on."""
+    from unrolled.bundle.manifest import check_format
     from unrolled.bundle.runs import resolve
+    from unrolled.training.resume import BUDGETS, WATCHING
 
     run = resolve(name)
     try:
         saved = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        check_format({"format": 1} | saved, run / "config.json")
         layers = {table: dict(saved[table]) for table in ("model", "data", "train")}
         paths = list(saved["text"]["paths"])
     except OSError:
         raise UserError(f"--resume {name}: no run there (no config.json); unrolled runs lists them") from None
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError):
         raise UserError(f"--resume {name}: {run / 'config.json'} is damaged; restore it from a copy") from None
     layers["data"].pop("digest", None)
+    for table, config in (("data", TextConfig), ("model", LanguageConfig), ("train", TrainConfig)):
+        for field in dataclasses.fields(config):
+            old = layers[table].get(field.name)
+            if field.name in (*BUDGETS, *WATCHING) or given.values(config).get(field.name, old) == old:
+                continue
+            new = given.values(config)[field.name]
+            raise UserError(
+                f"{flag_name(field)} {new}: this run has {old}, and only its budget and what is watched may change; "
+                f"start a new run with --init-from {name}"
+            )
+    if not texts and paths == ["-"]:
+        raise UserError(f"--resume {name}: its text came from standard input; give it again: TEXT, or - and pipe it")
     texts = texts or paths
-    if texts == ["-"] and paths == ["-"]:
-        raise UserError(f"--resume {name}: its text came from standard input; give it again as a file")
+    missing = next((t for t in texts if t != "-" and not glob.has_magic(t) and not Path(t).exists()), None)
+    if missing is not None:
+        raise UserError(f"--resume {name}: its text {missing} is not there; name it: train TEXT --resume {name}")
     return run, layers, texts
+
+
+def _old_model(name: str, layers: dict[str, dict[str, Any]]) -> tuple[Any, Units]:
+    """Weights and units of the run to start from; its shape and units go into ``layers``, below the flags."""
+    from unrolled.bundle.model import load, resolve
+    from unrolled.tasks.language.loading import load_model
+
+    found = load(resolve(name))
+    old, units, _ = load_model(found.config, found.tensors, found.tokens or {}, name)
+    layers["model"] = layers["model"] | found.config["model"]
+    kept = ("units", "encoding", "records", "vocab_size")
+    layers["data"] = layers["data"] | {key: found.config["data"][key] for key in kept}
+    return old.state_dict(), units
+
+
+def _free(out: str) -> Path:
+    """The folder of a new run, if nothing is in its way."""
+    run = Path(out)
+    if not out.strip():
+        raise UserError("--out: the name is empty; name a folder")
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"--out {out}: exists already and is not empty; name another folder, or --resume {out}")
+    return run
 
 
 def _new_run() -> Path:
@@ -125,28 +172,14 @@ def _read(texts: list[str], config: TextConfig) -> Corpus:
     return corpus
 
 
-def _task(
-    corpus: Corpus, model: LanguageConfig, config: TrainConfig, text: TextConfig, init_from: str | None
-) -> LanguageTask:
-    from unrolled.tasks.language.task import LanguageTask
-
-    start_from = None
-    if init_from is not None:
-        from unrolled.bundle.model import load, resolve
-        from unrolled.tasks.language.loading import load_model
-
-        found = load(resolve(init_from))
-        old, units, _ = load_model(found.config, found.tensors, found.tokens or {}, init_from)
-        start_from = (old.state_dict(), units)
-    return LanguageTask(corpus, model, config, data_config=text, start_from=start_from)
-
-
 def _tell_plan(task: LanguageTask, config: TrainConfig) -> None:
     from unrolled.cli.console import duration
     from unrolled.tasks.language.sizes import readable
     from unrolled.training.estimate import seconds_per_update
+    from unrolled.training.machine import memory_errors
 
-    task.build()
+    with memory_errors():
+        task.build()
     told, memory = task.describe(), task.memory()
     for note in task.notes:
         print(f"  {note}")
@@ -166,7 +199,7 @@ def _tell_plan(task: LanguageTask, config: TrainConfig) -> None:
 
 
 def _train(task: LanguageTask, config: TrainConfig, run: Path, texts: list[str], resumed: bool, begun: float) -> None:
-    from unrolled.cli.console import Console
+    from unrolled.cli.console import Console, unit_name
     from unrolled.cli.report import tell_result
     from unrolled.training.keeping import ModelKeeper
     from unrolled.training.loop import Trainer
@@ -174,20 +207,27 @@ def _train(task: LanguageTask, config: TrainConfig, run: Path, texts: list[str],
 
     part = task.corpus.parts["train"]
     console = Console(task.corpus.units.kind, part.units / part.chars if part.chars else None)
-    keeper = ModelKeeper(run, task, config, {"paths": texts, "label": task.corpus.label})
+    # Absolute, so that a run can be resumed from any folder.
+    paths = [t if t == "-" else os.path.abspath(t) for t in texts]
+    keeper = ModelKeeper(run, task, config, {"paths": paths, "label": task.corpus.label})
     trainer = Trainer(
         task, config, run, watchers=[keeper, TensorBoardWatcher(run / "tensorboard"), console], resume=resumed,
-        spent=time.perf_counter() - begun,
+        spent=time.perf_counter() - begun, baseline_seconds=task.baseline_seconds,
     )  # fmt: skip
     keeper.model = trainer.model
     for note in task.notes:
         print(f"  {note}")
-    told = task.describe()
-    print(f"{told['parameters']:,} parameters; run folder {run}")
+    print(f"{task.describe()['parameters']:,} parameters; run folder {run}")
+    engine, why = task.engine(trainer.model)
+    if engine == "reference":
+        print(f"  the recurrence runs step by step in plain PyTorch, which is slower: {why}")
     result = trainer.train()
-    baseline = task.baseline() if result.stopped_by != "interrupted" else None
-    found = keeper.finish(result, baseline)
+    found = keeper.finish(result)
+    baseline = None
+    if result.stopped_by != "interrupted" and result.test is not None:
+        baseline = task.baseline()
+        found = keeper.finish(result, baseline)
     plot_losses(run / "metrics.jsonl", run / "loss.png", baseline)
-    tell_result(found, run, task.corpus.units.kind)
+    tell_result(found, run, unit_name(task.corpus.units.kind))
     if result.stopped_by == "interrupted":
         raise typer.Exit(130)

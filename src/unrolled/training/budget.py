@@ -54,7 +54,7 @@ class Budget:
         config: gives the budget; exactly one of minutes, epochs, steps.
         steps_per_epoch: batches in one pass.
         parts: scored units by part, where the task says so.
-        spent: seconds that the command took before training (loading).
+        spent: seconds that the command takes outside training: loading before, the baseline afterwards.
 
     Raises:
         UserError: no budget is given.
@@ -153,9 +153,13 @@ class Budget:
     def _aim(self) -> float:
         """Seconds of training to plan for: less than the budget where loading and the final evaluation are long."""
         assert self.seconds is not None
-        dev, test = self.parts.get("dev", 0), self.parts.get("test", 0)
-        final = self.costs.get("evaluation", 0.0) * (1.0 + (test / dev if dev else 0.0))
-        return min(AIM * self.seconds, max(COMMAND * self.seconds - self.spent - final, 0.5 * self.seconds))
+        outside = self.spent + self.reading("dev", "test")
+        return min(AIM * self.seconds, max(COMMAND * self.seconds - outside, 0.5 * self.seconds))
+
+    def reading(self, *parts: str) -> float:
+        """Seconds that reading these held-out parts should take, by what the dev part took; 0 where that is unknown."""
+        dev, cost = self.parts.get("dev", 0), self.costs.get("evaluation", 0.0)
+        return sum(cost if part == "dev" else cost * self.parts.get(part, 0) / dev if dev else 0.0 for part in parts)
 
     def _between(self, evaluations: int, samples: int) -> tuple[float, float]:
         """Seconds for evaluations, samples and checkpoints: a share for each update, and a sum for those whose number

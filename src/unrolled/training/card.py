@@ -18,7 +18,7 @@ def model_card(name: str, config: Mapping[str, Any], described: Mapping[str, Any
     lines += [f"| {key} | {value} |" for key, value in _rows(model, train, result, described)]
     if not result:
         lines += ["", "Its training is under way, or was cut off: go on with `unrolled train --resume`."]
-    elif result["stopped_by"] == "interrupted":
+    elif result.get("stopped_by") == "interrupted":
         lines += ["", "Its training was interrupted: go on with `unrolled train --resume`."]
     lines += ["", "Loss is in nats per unit; `bpc` and `bpb` are bits per character and per byte of the original file."]
     lines += ["The held-out part was read once, at the end; the interval is for 95 %.", "", "```"]
@@ -39,15 +39,19 @@ def _rows(
                      f"truncated BPTT over {train['bptt']} steps"),
     ]  # fmt: skip
     if result:
-        rows.append(
-            ("trained for", f"{result['steps']:,} updates, {result['units']:,} units, {result['minutes']:.2f} min")
-        )
+        took = "" if result.get("minutes") is None else f", {result['minutes']:.2f} min"
+        rows.append(("trained for", f"{result['steps']:,} updates, {result['units']:,} units{took}"))
     if "test_nats" in result:
-        low, high = result["test_interval"]
-        span = "" if low is None else f" ({low:.4f} to {high:.4f})"
-        rows.append(("held-out loss", f"{result['test_nats']:.4f} nats per unit{span}"))
+        low, high = result.get("test_interval") or (None, None)
+        span = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"  # a tiny part has no upper end
+        rows.append(("held-out loss", _nats(result["test_nats"]) + span))
         bits = [f"{name} {result[f'test_{name}']:.4f}" for name in ("bpc", "bpb") if result.get(f"test_{name}")]
-        rows.append(("held-out bits", ", ".join(bits)))
-    if "baseline" in result:
-        rows.append(("baseline", f"{result['baseline']}: {result['baseline_nats']:.4f} nats per unit"))
+        if bits:
+            rows.append(("held-out bits", ", ".join(bits)))
+    if result.get("baseline") is not None:
+        rows.append(("baseline", f"{result['baseline']}: {_nats(result['baseline_nats'])}"))
     return rows
+
+
+def _nats(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f} nats per unit"

@@ -9,6 +9,8 @@ from unrolled.settings import check, option
 
 OPTIMISERS = ("adamw", "adam", "rmsprop", "sgd", "adagrad", "min-char-rnn-adagrad")
 SCHEDULES = ("constant", "cosine", "plateau")
+LONGEST = 10_000_000
+"""The largest ``--bptt`` that is a number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class TrainConfig:
     keep: str = option("last", "weights to keep: the last, or those with the best dev loss", choices=("last", "best"))
     # Guard.
     guard: bool = option(True, "restore the last good step after a NaN or a spike of the loss")
-    guard_spike: float = option(3.0, "a spike: nats above the running mean of the loss", above=0.0)
+    guard_spike: float = option(3.0, "a spike: nats above the running mean of the loss, from 50 updates on", above=0.0)
     guard_interval: int = option(100, "updates between snapshots", min=1)
     guard_factor: float = option(0.5, "the rate is multiplied by this after a restoration", above=0.0, below=1.0)
     # Watching and keeping.
@@ -57,8 +59,8 @@ class TrainConfig:
     sample_length: int = option(200, "units in a live sample", min=1)
     checkpoint_every: int | None = option(None, "updates between checkpoints (default: about one a minute)", min=1)
     eval_streams: int = option(16, "streams in which held-out text is read; 1 is the exact single stream", min=1)
-    seed: int = option(1, "seed of everything random", min=0)
-    threads: int | None = option(None, "threads (default: torch's choice)", min=1)
+    seed: int = option(1, "seed of everything random", min=0, max=2**63 - 1)
+    threads: int | None = option(None, "threads (default: torch's choice)", min=1, max=4096)
     dtype: str = option("float32", "precision of weights and arithmetic", choices=("float32", "float64"))
     device: str = option("cpu", "device: cpu, cuda, mps")
 
@@ -67,7 +69,11 @@ class TrainConfig:
         given = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(given) > 1:
             raise UserError(f"--{given[0]} and --{given[1]}: give one budget")
-        if self.bptt != "full" and not (self.bptt.isdecimal() and int(self.bptt) > 0):
-            raise UserError(f"--bptt {self.bptt}: a number of steps of at least 1, or full")
+        if self.bptt != "full":
+            digits = self.bptt.lstrip("0") if self.bptt.isdecimal() else ""
+            if not digits:
+                raise UserError(f"--bptt {self.bptt}: a number of steps of at least 1, or full")
+            if len(digits) > 8 or int(digits) > LONGEST:  # int() refuses thousands of digits
+                raise UserError(f"--bptt {self.bptt[:20]}: at most {LONGEST} steps, or full")
         if self.stride is not None and (self.bptt == "full" or self.stride > int(self.bptt)):
             raise UserError(f"--stride {self.stride}: must be at most --bptt {self.bptt}, and --bptt a number")

@@ -9,6 +9,7 @@ import torch
 
 from unrolled.tasks.base import Task
 from unrolled.training.config import TrainConfig
+from unrolled.training.machine import device_of, memory_errors
 from unrolled.training.optimiser import build_optimiser
 from unrolled.training.rng import kept_rng
 
@@ -16,11 +17,15 @@ TRIES = 8
 
 
 def seconds_per_update(task: Task, config: TrainConfig) -> float:
-    """Median seconds of an update, the first ones left out. No random stream is disturbed."""
-    device = torch.device(config.device)
+    """Median seconds of an update, the first ones left out. No random stream is disturbed.
+
+    Raises:
+        UserError: the device is not there, or its memory is too small.
+    """
+    device = device_of(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    with kept_rng(device):
+    with kept_rng(device), memory_errors():
         model = task.build().to(device=device, dtype=getattr(torch, config.dtype)).train()
         optimiser, stream = build_optimiser(model, config), task.stream()
         carry: dict[str, torch.Tensor] = {}

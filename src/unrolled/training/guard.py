@@ -15,6 +15,9 @@ from unrolled.training.config import TrainConfig
 TRIPS = 3
 """Restorations in a row, without a good interval between them, at which a run ends."""
 
+SETTLED = 50
+"""Updates in the running mean before a spike counts: the loss of a fresh network may rise for a while."""
+
 DECAY = 0.98
 """Decay of the running mean of the loss that a spike is measured against."""
 
@@ -81,7 +84,7 @@ class Guard:
             return f"the loss became {nats}"
         if not math.isfinite(norm):
             return f"the gradient's norm became {norm}"
-        if self.mean is not None and nats > self.mean + self.spike:
+        if self.mean is not None and self.seen >= SETTLED and nats > self.mean + self.spike:
             return f"the loss jumped from about {self.mean:.2f} to {nats:.2f} nats"
         self._passed(nats)
         return None

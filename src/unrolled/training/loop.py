@@ -13,12 +13,16 @@ from unrolled.errors import UserError
 from unrolled.tasks.base import Evaluation, Task
 from unrolled.training.config import TrainConfig
 from unrolled.training.guard import copy_tree
+from unrolled.training.machine import memory_errors
 from unrolled.training.records import Result, evaluation_fields
 from unrolled.training.rng import kept_rng
 from unrolled.training.run import Run
 from unrolled.training.selection import tensors_of
 from unrolled.training.signals import StopSignals
 from unrolled.training.watch import Watcher
+
+LONG_READING, LARGE_PART = 2.0, 200_000
+"""Seconds, and units of the test part, from which on the final reading of the held-out text is announced."""
 
 
 class Trainer(Run):
@@ -34,6 +38,7 @@ class Trainer(Run):
             :class:`unrolled.training.schedule.Schedule`), watching may differ, everything else must be equal. A run
             that was killed before its first checkpoint starts again.
         spent: seconds that this command took before (loading); a budget in minutes leaves room for them.
+        baseline_seconds: seconds that the command will take afterwards (the baseline); likewise.
         clock: seconds that never go back.
 
     Attributes:
@@ -41,14 +46,17 @@ class Trainer(Run):
             :meth:`train` are where a new run starts from.
 
     Raises:
-        UserError: no budget, a device that is not there, settings that contradict each other.
+        UserError: no budget, a device that is not there, settings that contradict each other, too little memory.
     """
 
     def __init__(
         self, task: Task, config: TrainConfig, run: Path, *, watchers: Sequence[Watcher] = (), resume: bool = False,
-        spent: float = 0.0, clock: Callable[[], float] = time.perf_counter,
+        spent: float = 0.0, baseline_seconds: float = 0.0, clock: Callable[[], float] = time.perf_counter,
     ) -> None:  # fmt: skip
-        super().__init__(task, config, run, watchers=watchers, resume=resume, spent=spent, clock=clock)
+        super().__init__(
+            task, config, run, watchers=watchers, resume=resume, spent=spent, baseline_seconds=baseline_seconds,
+            clock=clock,
+        )  # fmt: skip
         self.signals = StopSignals()
 
     def train(self) -> Result:
@@ -57,10 +65,10 @@ class Trainer(Run):
         Torch's global random streams are left as they were found.
 
         Raises:
-            UserError: the run cannot be resumed or written, or the guard gave up.
+            UserError: the run cannot be resumed or written, memory was too small, or the guard gave up.
         """
         result = None
-        with kept_rng(self.device), self.signals:
+        with memory_errors(), kept_rng(self.device), self.signals:
             try:
                 self._begin()
                 result = self._finish(self._loop())
@@ -143,6 +151,7 @@ class Trainer(Run):
         with kept_rng(self.device):
             begun = self.clock()
             if stopped != "interrupted":
+                self._announce()
                 self._see_last()
             if self.signals.asked:  # perhaps during that evaluation
                 stopped = "interrupted"
@@ -160,6 +169,13 @@ class Trainer(Run):
             self.model.eval()
         m = self.meter
         return Result(self.step, m.units, self.budget.elapsed / 60.0, m.loss_smoothed, dev, test, stopped, weights, at)
+
+    def _announce(self) -> None:
+        """Say that the held-out text is read now, where that takes a while."""
+        seen = self._dev is not None and self._dev[0] == self.step
+        seconds = self.budget.reading("test") if seen else self.budget.reading("dev", "test")
+        if seconds > LONG_READING or self.parts.get("test", 0) > LARGE_PART:
+            self._say("reading the held-out text ...")
 
     def _see_last(self) -> None:
         """Evaluate the last weights on the dev part, unless that was just done: they may be the best."""

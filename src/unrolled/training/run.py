@@ -20,6 +20,7 @@ from unrolled.training.budget import Budget
 from unrolled.training.clipping import Clipper
 from unrolled.training.config import TrainConfig
 from unrolled.training.guard import Guard
+from unrolled.training.machine import device_of, memory_errors
 from unrolled.training.optimiser import build_optimiser
 from unrolled.training.records import Meter, evaluation_fields
 from unrolled.training.resume import Live, check_settings, settings_of
@@ -37,20 +38,21 @@ class Run:
 
     def __init__(
         self, task: Task, config: TrainConfig, run: Path, *, watchers: Sequence[Watcher] = (), resume: bool = False,
-        spent: float = 0.0, clock: Callable[[], float],
+        spent: float = 0.0, baseline_seconds: float = 0.0, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self.task, self.config, self.run, self.watchers = task, config, run, list(watchers)
-        self.resume, self.clock, self.device = resume, clock, _device(config.device)
+        self.resume, self.clock, self.device = resume, clock, device_of(config.device)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        with kept_rng(self.device):
+        with kept_rng(self.device), memory_errors():
             torch.manual_seed(config.seed)
             self.model = task.build().to(device=self.device, dtype=getattr(torch, config.dtype))
             self._first_rng = rng_state(self.device)
         self.described = task.describe()
         self.parts: dict[str, int] = dict(self.described.get("parts") or {})
-        self.stream = task.stream()
-        self.budget = Budget(config, self.stream.steps_per_epoch, self.parts, spent)
+        with memory_errors():
+            self.stream = task.stream()
+        self.budget = Budget(config, self.stream.steps_per_epoch, self.parts, spent + baseline_seconds)
         self.schedule = Schedule(config.schedule, config.warmup, config.final_lr)
         self.selection, self.guard = Selection(config), Guard(config)
         self.clipper = Clipper(config.clip_norm, config.clip_value)
@@ -232,11 +234,3 @@ class Run:
         with kept_rng(self.device):
             for w in self.watchers:
                 w.on_checkpoint(self.step)
-
-
-def _device(name: str) -> torch.device:
-    kind = name.split(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
-        raise UserError(f"--device {name}: not available on this machine; use --device cpu")
-    return torch.device(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,7 +11,8 @@ from typing import Any
 
 
 class StopSignals:
-    """While it is entered, the first SIGINT or SIGTERM sets :attr:`asked` and a second one ends the process at once.
+    """While it is entered, the first SIGINT or SIGTERM sets :attr:`asked`, says so on stderr, and a second one ends the
+    process at once.
 
     Outside the main thread, where Python allows no handlers, and for a signal that the process was started to ignore
     (``nohup``), nothing is changed.
@@ -35,6 +37,11 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             # At once: no clean-up that could hang. A checkpoint being written is safe, the old one stays whole.
+            with contextlib.suppress(OSError):
+                if os.isatty(1):
+                    os.write(1, b"\x1b[?25h")  # the progress bar hides the cursor
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.asked = True
+        with contextlib.suppress(OSError):  # past sys.stderr, which the main program may be in the middle of
+            os.write(2, b"\nsaving ... (Ctrl-C again ends at once)\n")

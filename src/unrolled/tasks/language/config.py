@@ -16,11 +16,13 @@ class LanguageConfig:
     """A recurrent language model: units in, a distribution over the next unit out."""
 
     cell: str = option("lstm", "recurrent cell", choices=CELLS)
-    layers: int = option(1, "recurrent layers", min=1)
-    hidden: int = option(256, "hidden units a layer", min=1)
+    layers: int = option(1, "recurrent layers", min=1, max=1000)
+    hidden: int = option(256, "hidden units a layer", min=1, max=10**8)
     input: str = option("embedding", "how a unit enters: its embedding, or one-hot (as a lookup)",
                         choices=("embedding", "one-hot"))  # fmt: skip
-    embedding: int | None = option(None, "embedding size (default: --hidden when tied, else at most 128)", min=1)
+    embedding: int | None = option(
+        None, "embedding size (default: --hidden when tied, else at most 128)", min=1, max=10**8
+    )
     tied: bool = option(False, "share the embedding with the output layer")
     dropout: float = option(0.0, "dropout on the embedding, between layers and before the output", min=0.0, below=1.0)
     recurrent_dropout: float = option(0.0, "dropout of the recurrent state, one mask a sequence", min=0.0, below=1.0)

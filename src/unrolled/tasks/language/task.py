@@ -27,6 +27,9 @@ from unrolled.tasks.language.model import LanguageModel, State, state_from_dict,
 from unrolled.tasks.language.streams import Training, fitting_batch, training_stream
 from unrolled.tasks.language.transfer import init_from, unit_names
 
+BASELINE_UNITS, BASELINE_SECONDS = 4_000_000, 1.2e-6
+"""The n-gram baseline is counted on so many units at most, and takes about so many seconds for each."""
+
 IGNORED = -100
 """The target of padding, which ``F.cross_entropy`` leaves out."""
 
@@ -139,7 +142,14 @@ class LanguageTask:
 
     def baseline(self) -> tuple[str, float] | None:
         """Name and nats a unit of an n-gram model of the same text on its held-out part; None without one."""
-        return ngram_baseline(self.corpus.tokens, self.corpus.parts, self.V, records=self.corpus.records)
+        return ngram_baseline(
+            self.corpus.tokens, self.corpus.parts, self.V, records=self.corpus.records, train_units=BASELINE_UNITS
+        )
+
+    @property
+    def baseline_seconds(self) -> float:
+        """What :meth:`baseline` takes, about; a budget in minutes leaves room for it."""
+        return BASELINE_SECONDS * min(self.corpus.parts["train"].units, BASELINE_UNITS)
 
     def sample(self, model: nn.Module, carry: Mapping[str, Tensor], length: int, seed: int) -> str | None:
         """What the model writes after stream 0's carried state (records: from a fresh state), by its own generator."""
