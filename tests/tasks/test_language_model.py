@@ -117,7 +117,7 @@ def test_tied_weight_is_shared_saved_once_and_loaded():
 
 def test_dropout_acts_in_training_only_and_in_all_three_places():
     torch.manual_seed(1)
-    model = LanguageModel(5, LanguageConfig(hidden=32, layers=2, dropout=0.5))
+    model = LanguageModel(5, LanguageConfig(hidden=32, layers=2, dropout=0.5, embedding=8))
     ids = torch.randint(5, (6, 2))
     assert model.rnn.dropout == 0.5
     seen = []

@@ -82,7 +82,9 @@ class Given:
 Verb = Callable[..., None]
 
 
-def options(*configs: type, leave_out: Sequence[str] = (), **titles: type) -> Callable[[Verb], Verb]:
+def options(
+    *configs: type, leave_out: Sequence[str] = (), defaults: Mapping[str, Any] | None = None, **titles: type
+) -> Callable[[Verb], Verb]:
     """Give a verb the flags of these dataclasses; its first parameter receives a :class:`Given`.
 
     A flag that two dataclasses share is given once and sets both.
@@ -90,6 +92,7 @@ def options(*configs: type, leave_out: Sequence[str] = (), **titles: type) -> Ca
     Args:
         configs: dataclasses whose flags stand under "Options" in the help.
         leave_out: names of settings that get no flag.
+        defaults: values that the help shows instead of the dataclasses' own (those of a preset that always applies).
         titles: dataclasses whose flags stand under a title of their own: ``Model=LanguageConfig``.
     """
 
@@ -98,7 +101,7 @@ def options(*configs: type, leave_out: Sequence[str] = (), **titles: type) -> Ca
         receiver, *own = inspect.signature(function).parameters.values()
         parameters = [p.replace(annotation=hints[p.name]) for p in own]
         panels: list[tuple[str | None, type]] = [*((None, c) for c in configs), *titles.items()]
-        generated = _parameters(panels, set(leave_out), {p.name for p in own})
+        generated = _parameters(panels, set(leave_out), {p.name for p in own}, defaults or {})
 
         @functools.wraps(function)
         def verb(**arguments: Any) -> None:
@@ -121,7 +124,7 @@ def options(*configs: type, leave_out: Sequence[str] = (), **titles: type) -> Ca
 
 
 def _parameters(
-    panels: Sequence[tuple[str | None, type]], leave_out: set[str], own: set[str]
+    panels: Sequence[tuple[str | None, type]], leave_out: set[str], own: set[str], defaults: Mapping[str, Any]
 ) -> dict[str, inspect.Parameter]:
     """One keyword parameter a setting, None by default."""
     made: dict[str, tuple[type, Any, inspect.Parameter]] = {}
@@ -140,7 +143,7 @@ def _parameters(
             parameter = inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=_flag(field, kind, title),
+                default=_flag(field, kind, title, defaults),
                 annotation=typing.Optional[_choice(field.name, choices) if choices else kind],  # noqa: UP045
             )
             made[field.name] = (kind, choices, parameter)
@@ -152,22 +155,28 @@ def _choice(name: str, choices: Sequence[str]) -> Any:
     return enum.Enum(name, {choice: choice for choice in choices})
 
 
-def _flag(field: dataclasses.Field[Any], kind: type, title: str | None) -> Any:
+def _flag(field: dataclasses.Field[Any], kind: type, title: str | None, defaults: Mapping[str, Any]) -> Any:
     name = flag_name(field)
     if kind is bool and name.startswith("--"):
         name = f"{name}/--no-{name[2:]}"
     # The choices stand in the help and not in the metavar: at 80 columns that one squeezes the flags' names.
     metavar = {int: "N", float: "X", str: "WORD"}.get(kind)
     return typer.Option(
-        None, name, help=_help(field), metavar=metavar, show_choices=False, show_default=False, rich_help_panel=title
+        None,
+        name,
+        help=_help(field, defaults),
+        metavar=metavar,
+        show_choices=False,
+        show_default=False,
+        rich_help_panel=title,
     )
 
 
-def _help(field: dataclasses.Field[Any]) -> str:
+def _help(field: dataclasses.Field[Any], defaults: Mapping[str, Any]) -> str:
     text = str(field.metadata.get("help", ""))
     if field.metadata.get("choices"):
         text += f": {', '.join(field.metadata['choices'])}"
-    default = field.default
+    default = defaults.get(field.name, field.default)
     if default is None or default is dataclasses.MISSING:
         return text
     shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default

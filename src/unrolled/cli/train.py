@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "quick"
 
 
-@options(Text=TextConfig, Model=LanguageConfig, Training=TrainConfig)
+def _shown() -> dict[str, Any]:
+    """What the help gives as defaults: the default preset's settings, which always stand below the flags."""
+    quick = load_preset(DEFAULT_PRESET)
+    return {**quick.data, **quick.model, **quick.train}
+
+
+@options(defaults=_shown(), Text=TextConfig, Model=LanguageConfig, Training=TrainConfig)
 def train(
     given: Given,
     texts: Annotated[

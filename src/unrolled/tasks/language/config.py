@@ -49,8 +49,9 @@ class LanguageConfig:
         if self.init == "chrono" and self.cell not in ("lstm", "gru"):
             raise UserError(f"--init chrono: sets gate biases, which --cell {self.cell} lacks")
 
-    def embedding_size(self, V: int) -> int:
-        """Width of the embedding for a vocabulary of ``V`` units."""
+    @property
+    def embedding_size(self) -> int:
+        """Width of the embedding: as given, else H where it is tied, else at most 128."""
         if self.embedding is not None:
             return self.embedding
-        return self.hidden if self.tied else min(128, self.hidden, max(8, V))
+        return self.hidden if self.tied else min(128, self.hidden)

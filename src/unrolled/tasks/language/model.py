@@ -48,7 +48,7 @@ class LanguageModel(nn.Module):
         self.embedding: nn.Embedding | None = None
         size = V
         if config.input == "embedding":
-            size = config.embedding_size(V)
+            size = config.embedding_size
             self.embedding = nn.Embedding(V, size)
         self.rnn = _layer(size, config)
         self.head = nn.Linear(config.hidden, V)

@@ -22,9 +22,9 @@ def count_parameters(V: int, config: LanguageConfig) -> int:
     """
     H, G = config.hidden, GATES[config.cell]
     embedded = config.input == "embedding"
-    total = V * config.embedding_size(V) if embedded else 0
+    total = V * config.embedding_size if embedded else 0
     for layer in range(config.layers):
-        inputs = H if layer else (config.embedding_size(V) if embedded else V)
+        inputs = H if layer else (config.embedding_size if embedded else V)
         total += G * H * (inputs + H) + G * H * (1 if config.single_bias else 2)
         if config.layer_norm:
             total += 2 * G * H + (2 * H if config.cell == "lstm" else 0)
@@ -56,7 +56,7 @@ def activations_per_unit(V: int, config: LanguageConfig) -> int:
     Dropout keeps its masks as well. An estimate: kernels differ in what they keep.
     """
     H, G = config.hidden, GATES[config.cell]
-    inputs = config.embedding_size(V) if config.input == "embedding" else 0
+    inputs = config.embedding_size if config.input == "embedding" else 0
     layer = (2 * G + 2 * STATES[config.cell]) * H
     masks = (inputs + config.layers * H) if config.dropout else 0
     return inputs + config.layers * layer + masks + 3 * V
