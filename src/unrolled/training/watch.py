@@ -188,8 +188,8 @@ def plot_losses(metrics: Path, picture: Path, baseline: tuple[str, float] | None
         axes.plot(*zip(*dev, strict=True), color="tab:orange", marker="o", ms=3, label=f"dev: {dev[-1][1]:.3f}")
     if final and final[-1].get("test_loss") is not None:
         axes.axhline(final[-1]["test_loss"], color="tab:red", lw=1.2, label=f"test: {final[-1]['test_loss']:.3f}")
-    if baseline is not None:
-        axes.axhline(baseline[1], color="0.4", ls="--", lw=1.2, label=f"{baseline[0]}: {baseline[1]:.3f}")
+    if baseline is not None:  # its name without the caps: a legend as wide as the picture leaves no room for axes
+        axes.axhline(baseline[1], color="0.4", ls="--", lw=1.2, label=f"{baseline[0].split(',')[0]}: {baseline[1]:.3f}")
     axes.set(xlabel="updates", ylabel="loss, nats per unit")
     bits: Any = (lambda nats: nats / LN2, lambda bits: bits * LN2)
     axes.secondary_yaxis("right", functions=bits).set_ylabel("loss, bits per unit")
