@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -97,3 +98,16 @@ def test_tensorboard_events(run: Runner) -> None:
     assert losses == pytest.approx({s: r["loss"] for s, r in lines.items()}, rel=1e-6)
     sample = next(v for _, v in values if v.tag == "sample")
     assert sample.tensor.string_val[0] == b"    sample 10 200"
+
+
+def test_a_long_baseline_name_leaves_room_for_the_curve(tmp_path: Path) -> None:
+    """Seen once: a legend as wide as the picture squeezed the axes into its right half."""
+    from matplotlib.image import imread
+
+    metrics, picture = tmp_path / "metrics.jsonl", tmp_path / "loss.png"
+    lines = [{"step": k, "loss_smoothed": 4.0 - k / 100} for k in range(1, 200)]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert plot_losses(metrics, picture, ("a 5-gram model, trained on 4,000,000 of 10,687,400 units, " * 2, 1.5))
+    pixels = imread(picture)[..., :3]
+    blue = (abs(pixels - [31 / 255, 119 / 255, 180 / 255]).sum(-1) < 0.05).any(0)
+    assert blue.sum() > 0.75 * len(blue)
