@@ -59,12 +59,14 @@ def main() -> None:
                  *threads, *more)  # fmt: skip
         command, after = time.monotonic() - begun, gemm_gflops(options.threads)
         result = json.loads(pathlib.Path(run, "config.json").read_text())["result"]
-        windows = json.loads(unrolled("evaluate", run, "--windows", "400", "--json", *threads))["window_nats"]
+        windows = json.loads(
+            unrolled("evaluate", run, "--windows", "400", "--window-length", "256", "--json", *threads)
+        )["window_nats"]
     low, high = result["test_interval"]
     print(f"preset           {options.preset}, {options.minutes:g} minutes, {options.threads} threads")
     print(f"sgemm            {before:.0f} GFLOP/s before, {after:.0f} after")
     print(f"held-out loss    {result['test_nats']:.4f} nats per character ({low:.4f} to {high:.4f})")
-    print(f"random windows   {windows:.4f} nats per character, from zero states")
+    print(f"random windows   {windows:.4f} nats per character, of 256, from zero states")
     print(f"baseline         {result['baseline_nats']:.4f}: {result['baseline']}")
     print(
         f"trained          {result['steps']:,} updates, {result['units']:,} characters, {result['minutes']:.2f} minutes"

@@ -143,6 +143,8 @@ def test_evaluate_gives_the_runs_own_figure_again(cli: Any, trained: tuple[str, 
     found = json.loads(cli("evaluate", run, "--json", "--windows", 5)[1])
     assert found["nats"] == pytest.approx(saved["test_nats"], abs=1e-12)
     assert found["window_nats"] > found["nats"]
+    short = json.loads(cli("evaluate", run, "--json", "--windows", 20, "--window-length", 2)[1])
+    assert short["window_nats"] > found["window_nats"]
     assert json.loads(cli("evaluate", run, text, "--json", "--eval-streams", 1)[1])["units"] == found["units"]
 
 

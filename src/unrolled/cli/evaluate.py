@@ -23,8 +23,11 @@ def evaluate(
     part: Annotated[str, typer.Option("--part", help="test, dev or train")] = "test",
     streams: Annotated[int, typer.Option("--eval-streams", help="streams; 1 is the exact single stream", min=1)] = 16,
     windows: Annotated[
-        int, typer.Option("--windows", help="also over this many random windows of --bptt units, zero state", min=0)
+        int, typer.Option("--windows", help="also over this many random windows, each from a zero state", min=0)
     ] = 0,
+    window_length: Annotated[
+        int | None, typer.Option("--window-length", help="units in a random window (default: --bptt of the run)", min=1)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)] = None,
 ) -> None:
@@ -44,8 +47,8 @@ def evaluate(
         raise UserError(
             f"{corpus.label}: not the text that {run} was trained on, or it has changed; unrolled score takes any text"
         )
-    if windows and (corpus.records is not None or loaded.config["train"]["bptt"] == "full"):
-        raise UserError("--windows: random windows are of an unbroken text and a --bptt in steps")
+    if windows and corpus.records is not None:
+        raise UserError("--windows: random windows are of an unbroken text, and this one is records; leave it out")
     if corpus.parts[part].units < 1:
         raise UserError(f"--part {part}: that part of the text is empty; name another, or train with --heldout")
     found = evaluation.evaluate(loaded.model, corpus, part, streams)
@@ -57,8 +60,8 @@ def evaluate(
         **found.figures,
     }
     if windows:
-        bptt = str(loaded.config["train"]["bptt"])
-        figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, int(bptt), seed=1)
+        length = window_length or int(loaded.config["train"]["bptt"])  # an unbroken text has it in steps
+        figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, length, seed=1)
     if as_json:
         print(json.dumps(figures))
         return
@@ -70,6 +73,6 @@ def evaluate(
         print(f"{name:<12} {value:.4f}")
     if windows:
         print(
-            f"windows      {figures['window_nats']:.4f} nats per {unit}, {windows} of {bptt} units, each "
+            f"windows      {figures['window_nats']:.4f} nats per {unit}, {windows} of {length} units, each "
             "from a zero state"
         )
