@@ -106,14 +106,6 @@ def test_values_from_below_are_checked(run: Any) -> None:
         run().build(One, {"seed": "2"}, where="my file")
 
 
-def test_refuse_names_the_first_flag(run: Any) -> None:
-    given = run("--seed", "1", "--renamed", "b")
-    with pytest.raises(UserError, match="--renamed: cannot change when resuming"):
-        given.refuse(One, "cannot change when resuming", allow=["seed"])
-    given.refuse(One, "x", allow=["seed", "long_name"])
-    given.refuse(Two, "x", allow=["seed"])
-
-
 def test_contradictions_are_errors_of_the_programmer() -> None:
     with pytest.raises(TypeError, match=r"Clash.seed: another dataclass has it with another type"):
         options(One, Clash)(lambda given: None)

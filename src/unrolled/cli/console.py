@@ -55,13 +55,11 @@ class Console:
         self._task: Any = None
         self._last = 0.0
         self._dev: float | None = None
-        self._minutes: float | None = None
 
     # -- what the loop calls -----------------------------------------------------------------------------------
 
     def on_start(self, info: dict[str, Any]) -> None:
         """Open the bar."""
-        self._minutes = info["minutes"]
         if not self.fancy:
             return
         from rich.progress import BarColumn, Progress, TextColumn

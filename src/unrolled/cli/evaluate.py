@@ -34,11 +34,7 @@ def evaluate(
     """Measure a trained model on its held-out text: every unit once, with carried state."""
     if part not in ("test", "dev", "train"):
         raise UserError(f"--part {part}: not one of test, dev, train")
-    loaded = load_language(run)
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    loaded = load_language(run, threads)
     from unrolled.data.corpus import load_corpus
     from unrolled.tasks.language import evaluation
 

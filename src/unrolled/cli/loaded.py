@@ -45,17 +45,23 @@ class Loaded:
             raise UserError(f"{self.path}: its training text is not to be had ({error}); name it: TEXT") from None
 
 
-def load_language(run: str) -> Loaded:
+def load_language(run: str, threads: int | None = None) -> Loaded:
     """The language model in a run's folder, checked.
 
+    Args:
+        threads: how many torch is to use from here on; None leaves its own choice.
     Raises:
         UserError: see :func:`unrolled.bundle.model.load`; or a model of another task.
     """
+    import torch
+
     from unrolled.bundle.model import load, resolve
     from unrolled.tasks.language.loading import load_model
 
     found = load(resolve(run))
     if found.config["task"] != "language":
         raise UserError(f"{run}: a {found.config['task']} model; this verb takes a language model")
+    if threads is not None:
+        torch.set_num_threads(threads)
     model, units, text = load_model(found.config, found.tensors, found.tokens or {}, run)
     return Loaded(found.path, model, units, text, found.config)

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import typer
 
-from unrolled.errors import UserError
 from unrolled.settings import field_type, flag_name, from_dict
 
 C = TypeVar("C")
@@ -67,16 +66,6 @@ class Given:
                     merged = {key: value for key, value in merged.items() if key not in others}
             merged.update(values)
         return from_dict(config, merged, where)
-
-    def refuse(self, config: type, reason: str, *, allow: Sequence[str] = ()) -> None:
-        """Refuse explicit settings of ``config``, but for those in ``allow``.
-
-        Raises:
-            UserError: ``--hidden: REASON``, for the first one given.
-        """
-        for field in dataclasses.fields(config):
-            if field.name in self._values and field.name not in allow:
-                raise UserError(f"{flag_name(field)}: {reason}")
 
 
 Verb = Callable[..., None]

@@ -39,11 +39,7 @@ def sample(
     if unknown not in UNKNOWN:
         raise UserError(f"--unknown {unknown}: not one of {', '.join(UNKNOWN)}")
     start = _prompt(prompt, prompt_file)
-    loaded = load_language(run)
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    loaded = load_language(run, threads)
     from unrolled.tasks.language.writing import write
 
     divided = n > 1 and loaded.units.end_text != "\n"

@@ -42,11 +42,7 @@ def score(
     """Score a text: log-probability, perplexity, bits per character and bits per byte of the file."""
     if unknown is not None and unknown not in UNKNOWN:
         raise UserError(f"--unknown {unknown}: not one of {', '.join(UNKNOWN)}")
-    loaded = load_language(run)
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    loaded = load_language(run, threads)
     from unrolled.data.text import open_source
 
     source, encoding = open_source(texts), encoding or loaded.text.encoding

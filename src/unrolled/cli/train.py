@@ -94,7 +94,6 @@ def _saved_run(given: Given, name: str, texts: list[str] | None) -> tuple[Path, 
     """The folder, the settings and the texts of a run that is to go on."""
     from unrolled.bundle.manifest import check_format
     from unrolled.bundle.runs import resolve
-    from unrolled.training.resume import BUDGETS, WATCHING
 
     run = resolve(name)
     try:
@@ -109,16 +108,7 @@ def _saved_run(given: Given, name: str, texts: list[str] | None) -> tuple[Path, 
     except (ValueError, KeyError, TypeError):
         raise UserError(f"--resume {name}: {run / 'config.json'} is damaged; restore it from a copy") from None
     layers["data"].pop("digest", None)
-    for table, config in (("data", TextConfig), ("model", LanguageConfig), ("train", TrainConfig)):
-        for field in dataclasses.fields(config):
-            old = layers[table].get(field.name)
-            if field.name in (*BUDGETS, *WATCHING) or given.values(config).get(field.name, old) == old:
-                continue
-            new = given.values(config)[field.name]
-            raise UserError(
-                f"{flag_name(field)} {new}: this run has {old}, and only its budget and what is watched may change; "
-                f"start a new run with --init-from {name}"
-            )
+    _refuse_changes(given, name, layers)
     if not texts and paths == ["-"]:
         raise UserError(f"--resume {name}: its text came from standard input; give it again: TEXT, or - and pipe it")
     texts = texts or paths
@@ -126,6 +116,21 @@ def _saved_run(given: Given, name: str, texts: list[str] | None) -> tuple[Path, 
     if missing is not None:
         raise UserError(f"--resume {name}: its text {missing} is not there; name it: train TEXT --resume {name}")
     return run, layers, texts
+
+
+def _refuse_changes(given: Given, name: str, layers: dict[str, dict[str, Any]]) -> None:
+    """Refuse a flag that would change what a run has, by its name and before anything is read."""
+    from unrolled.training.resume import BUDGETS, WATCHING
+
+    for table, config in (("data", TextConfig), ("model", LanguageConfig), ("train", TrainConfig)):
+        fields = {field.name: field for field in dataclasses.fields(config)}
+        for setting, new in given.values(config).items():
+            old = layers[table].get(setting)
+            if setting not in (*BUDGETS, *WATCHING) and new != old:
+                raise UserError(
+                    f"{flag_name(fields[setting])} {new}: this run has {old}, and only its budget and what is watched "
+                    f"may change; start a new run with --init-from {name}"
+                )
 
 
 def _old_model(name: str, layers: dict[str, dict[str, Any]]) -> tuple[Any, Units]:
