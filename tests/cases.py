@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 import unrolled.layers
 import unrolled.state
-from unrolled.engines import ENGINES, Request, refusal
+from unrolled.engines import ENGINES, Request, native, refusal
 
 I, H, P = 4, 5, 3
 """Input, hidden and projection sizes: small, and all different, so that a mixed-up dimension shows."""
@@ -104,3 +105,7 @@ def scalar(*tensors: Tensor) -> Tensor:
     for k, tensor in enumerate(tensors):
         total = total + (tensor * cotangent(tensor, k)).sum()
     return total
+
+
+needs_core = pytest.mark.skipif(native.missing() is not None, reason=str(native.missing()))
+"""For tests of the native engine alone. Where it must be there (UNROLLED_NATIVE=required), its import fails instead."""

@@ -25,3 +25,10 @@ def assert_close(actual: Any, expected: Any, *, gradient: bool = False, what: st
         assert len(actual) == len(expected)
         for k, (a, e) in enumerate(zip(actual, expected, strict=True)):
             assert_close(a, e, gradient=gradient, what=f"{what}[{k}]")
+
+
+def assert_same(actual: Any, expected: Any, what: str = "") -> None:
+    """Tuples of tensors, equal to the bit; of what differs, how much."""
+    for k, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        assert a.shape == e.shape, f"{what}[{k}]: {a.shape} against {e.shape}"
+        assert torch.equal(a, e), f"{what}[{k}]: {int((a != e).sum())} of {a.numel()} differ, by {(a - e).abs().max()}"

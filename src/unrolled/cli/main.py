@@ -27,6 +27,8 @@ VERBS = {
     "score": "Say how probable a text is to a trained model.",
     "evaluate": "Measure a trained model on its held-out text.",
     "runs": "List the runs of this folder.",
+    "bench": "Measure speed and memory against other ways to do the same.",
+    "doctor": "Say what runs here, and test every kernel on this machine.",
 }
 
 

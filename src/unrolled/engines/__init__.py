@@ -1,4 +1,5 @@
-"""What runs a cell over time: ``reference`` (the specification) and ``aten`` (torch's kernels)."""
+"""What runs a cell over time: ``native`` (our compiled core), ``aten`` (torch's kernels), ``reference`` (the
+specification)."""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ class Call:
         zoneout: one rate for each of the cell's states, or ().
         zoned: in training one bool mask (T, B, N) for each state, True where the old value stays; () in evaluation,
             where the expectation is taken.
+        seed, streams: where ``zoned`` was drawn from (:mod:`unrolled.engines.masks`), a stream for each state: an
+            engine may draw the same bits itself.
     """
 
     cell: Cell
@@ -36,6 +38,8 @@ class Call:
     mask: Tensor | None = None
     zoneout: tuple[float, ...] = ()
     zoned: tuple[Tensor, ...] = ()
+    seed: Tensor | None = None
+    streams: tuple[int, ...] = ()
 
     @property
     def order(self) -> range:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unrolled.engines.call import Call
+
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
-RECURRENT_DROPOUT, ZONEOUT = 1, 2
+RECURRENT_DROPOUT, ZONEOUT, DROPOUT = 1, 2, 3
 """Kinds of mask: the top byte of a stream number."""
 
 
@@ -58,4 +60,37 @@ def hits(p: float, seed: Tensor, stream: int, T: int, B: int, N: int, device: to
 def dropout_mask(p: float, seed: Tensor, stream: int, B: int, N: int, like: Tensor) -> Tensor:
     """Inverted dropout (B, N): 0 with probability ``p``, otherwise 1 / (1 - p)."""
     dropped = hits(p, seed, stream, 1, B, N, like.device)[0]
-    return (~dropped).to(like.dtype) / (1.0 - p)
+    return (~dropped).to(like.dtype) * (1.0 / (1.0 - p))
+
+
+def dropout(x: Tensor, p: float, seed: Tensor, stream: int) -> Tensor:
+    """Inverted dropout of ``x`` (T, B, N), drawn anew for each step, row and unit."""
+    if p >= 1:
+        return x * 0
+    T, B, N = x.shape
+    dropped = hits(p, seed, stream, T, B, N, x.device)
+    return x * ((~dropped).to(x.dtype) * (1.0 / (1.0 - p)))
+
+
+def with_masks(
+    call: Call, layer: int, direction: int, recurrent_dropout: float, zoneout: tuple[float, ...], seed: Tensor | None
+) -> Call:
+    """``call`` with the masks of this layer and direction drawn from ``seed``; None, in evaluation, draws none."""
+    cell, B, like = call.cell, call.x.shape[1], call.state[0]
+    if not any(zoneout):
+        zoneout = ()
+    if seed is None:
+        return Call(call.cell, call.w, call.x, call.state, call.lengths, call.resets, call.reverse, zoneout=zoneout)
+    mask: Tensor | None = None
+    if recurrent_dropout:
+        mask = dropout_mask(
+            recurrent_dropout, seed, stream(RECURRENT_DROPOUT, layer, direction), B, cell.output_size, like
+        )
+    streams = tuple(stream(ZONEOUT, layer, direction, j) for j in range(len(zoneout)))
+    zoned = tuple(
+        hits(p, seed, place, call.x.shape[0], B, N, like.device)
+        for p, place, N in zip(zoneout, streams, cell.state_sizes(), strict=False)
+    )
+    return Call(
+        cell, call.w, call.x, call.state, call.lengths, call.resets, call.reverse, mask, zoneout, zoned, seed, streams
+    )

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unrolled.cells import Cell, Gradients, State, Tape, Weights
+from unrolled.engines import masks
 from unrolled.engines.call import Call, Trace
 from unrolled.engines.spying import record
 
@@ -42,18 +42,33 @@ def run_stack(
     *,
     num_layers: int,
     directions: int,
-    dropout: float,
-    training: bool,
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
     trace: bool = False,
 ) -> tuple[Tensor, State, list[Trace]]:
     """All layers and directions of a network.
 
     Args:
         call: makes the call of (input, layer, direction). x: (T, B, I), or ids (T, B).
+        dropout: between the layers, its masks drawn from ``seed``; without a seed (in evaluation) there is none.
     Returns:
         output (T, B, D*R); the last states, each (L*D, B, N); a trace for each layer and direction if asked for.
     """
     record("reference")
+    return run_layers(call, x, num_layers=num_layers, directions=directions, dropout=dropout, seed=seed, trace=trace)
+
+
+def run_layers(
+    call: Callable[[Tensor, int, int], Call],
+    x: Tensor,
+    *,
+    num_layers: int,
+    directions: int,
+    dropout: float,
+    seed: Tensor | None,
+    trace: bool,
+) -> tuple[Tensor, State, list[Trace]]:
+    """:func:`run_stack` for another engine's double backward: no spy hears it, since no call of a layer began."""
     last: list[State] = []
     traces: list[Trace] = []
     for layer in range(num_layers):
@@ -64,8 +79,8 @@ def run_stack(
             last.append(state)
             traces += [] if traced is None else [traced]
         x = torch.cat(outputs, -1) if directions > 1 else outputs[0]
-        if dropout and layer < num_layers - 1:
-            x = F.dropout(x, dropout, training)
+        if dropout and seed is not None and layer < num_layers - 1:
+            x = masks.dropout(x, dropout, seed, masks.stream(masks.DROPOUT, layer, 0))
     return x, tuple(torch.stack(parts) for parts in zip(*last, strict=True)), traces
 
 

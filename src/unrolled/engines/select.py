@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+from typing import NamedTuple
 
 import torch
 
-from unrolled.engines import aten
+from unrolled.engines import aten, native
 
 ENGINES = ("native", "aten", "reference")
 """In the order in which ``engine="auto"`` asks them."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a call needs of an engine; everything a choice may depend on."""
 
     cell: str
@@ -26,6 +25,10 @@ class Request:
     resets: bool = False
     trace: bool = False
     tokens: bool = False
+    embedding: bool = False
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    autocast: bool = False
     transformed: bool = False
     """Inside ``torch.func`` or forward-mode differentiation."""
     compiled: bool = False
@@ -41,24 +44,36 @@ OPTIONS = {
     "resets": "resets=",
     "trace": "trace=True",
     "tokens": "integer input (one-hot as a lookup)",
+    "embedding": "embedding= (ids looked up first)",
+    "autocast": "autocast",
     "transformed": "torch.func and forward mode",
     "compiled": "torch.compile and torch.export",
 }
 """Fields of :class:`Request` that are options, with the words for them."""
 
 
-_HAS_CORE = importlib.util.find_spec("unrolled._native") is not None  # once: the search costs more than a short call
-
-
 def native_missing() -> str | None:
     """Why the native engine is not there, or None if it is."""
-    return None if _HAS_CORE else "this installation has no compiled core"
+    return native.missing()
+
+
+def native_refusal(request: Request) -> str | None:
+    """Why the compiled core, where there is one, does not take ``request``; None if it does."""
+    if request.cell not in native.CODES:
+        return f"the compiled core has no kernel for the {request.cell} cell"
+    if request.device != "cpu":
+        return f"the compiled core runs on a CPU, not on {request.device}"
+    if request.dtype not in native.DTYPES:
+        return f"the compiled core computes in float32 and float64, not in {str(request.dtype).removeprefix('torch.')}"
+    if request.autocast:
+        return "autocast reaches torch's own operators alone"
+    return f"the compiled core does not take {OPTIONS['transformed']}" if request.transformed else None
 
 
 def refusal(engine: str, request: Request) -> str | None:
     """Why ``engine`` does not take ``request``; None if it does."""
     if engine == "native":
-        return native_missing()
+        return native_missing() or native_refusal(request)
     if engine == "reference":
         return None
     if request.cell not in aten.CELLS:
@@ -127,6 +142,13 @@ def transformed() -> bool:
     if torch._C._are_functorch_transforms_active():
         return True
     return bool(torch.autograd.forward_ad._current_level >= 0)
+
+
+def autocasting(device: str) -> bool:
+    """Whether autocast is on for this kind of device; meta, and others that know no autocast, are never under it."""
+    if device != "cpu" and not torch.amp.is_autocast_available(device):
+        return False
+    return torch.is_autocast_enabled(device)
 
 
 def values_visible() -> bool:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
+from unrolled.engines import select
 from unrolled.engines.select import ENGINES, OPTIONS, Request, refusal
 
 CELLS = ("rnn-tanh", "rnn-relu", "rnn-identity", "lstm", "gru", "gru-reset-before")
@@ -10,12 +15,23 @@ _HEAD = """# What each engine takes
 
 Made from the code by `python -m unrolled.engines.table`; a test keeps it true. `engine="auto"` takes the first engine,
 from left to right, that says yes to the whole call; `engine="…"` by name raises where the answer is no. A call that
-needs several options needs a yes in each of their rows. A third engine, `native`, is named in the code for the compiled
-core; no installation has it yet, and it says so when it is asked for.
+needs several options needs a yes in each of their rows. The column `native` is that of an installation with the
+compiled core; one without it says so when `native` is asked for, and in `explain()`.
 
-Every engine takes float32 and float64, every number of layers, both directions, `batch_first`, unbatched and packed
-input, dropout between layers and initial states. Double backward is guaranteed by `reference` alone.
+Every engine takes every number of layers, both directions, `batch_first`, unbatched and packed input, dropout between
+layers, initial states, and a batch of no rows. Double backward: `reference`, and `native`, which recomputes by the
+reference what it needs; `aten` where torch's kernels have it.
 """
+
+_PLACES: dict[str, dict[str, Any]] = {
+    "float64": {"dtype": torch.float64},
+    "bfloat16": {"dtype": torch.bfloat16},
+    "float16": {"dtype": torch.float16},
+    "on cuda": {"device": "cuda"},
+    "on mps": {"device": "mps"},
+    "on meta": {"device": "meta"},
+}
+"""What the weights may be, and where they may lie, beside float32 on a CPU."""
 
 
 def refused_by_the_cell(cell: str, option: str) -> str | None:
@@ -27,16 +43,22 @@ def refused_by_the_cell(cell: str, option: str) -> str | None:
     return None
 
 
+def _answer(engine: str, request: Request) -> str:
+    why = select.native_refusal(request) if engine == "native" else refusal(engine, request)
+    return "no" if why else "yes"
+
+
 def support_table() -> str:
     """The table as Markdown: option x engine x cell."""
-    engines = [e for e in ENGINES if e != "native"]
-    lines = [_HEAD, "| option | cell | " + " | ".join(engines) + " |", "|---" * (2 + len(engines)) + "|"]
-    for option, words in {"": "no option", **OPTIONS}.items():
+    lines = [_HEAD, "| option | cell | " + " | ".join(ENGINES) + " |", "|---" * (2 + len(ENGINES)) + "|"]
+    rows: dict[str, tuple[str, dict[str, Any]]] = {"no option": ("", {})}
+    rows |= {words: (option, {option: True}) for option, words in OPTIONS.items()}
+    rows |= {words: ("", given) for words, given in _PLACES.items()}
+    for words, (option, given) in rows.items():
         answers: dict[str, list[str]] = {}
         for cell in CELLS:
             cells_own = refused_by_the_cell(cell, option)
-            request = Request(cell, **({option: True} if option else {}))
-            row = ["no cell" if cells_own else "no" if refusal(engine, request) else "yes" for engine in engines]
+            row = ["no cell" if cells_own else _answer(engine, Request(cell, **given)) for engine in ENGINES]
             answers.setdefault(" | ".join(row), []).append(cell)
         for row_text, cells in answers.items():
             text = row_text.replace("no cell", "–")

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from unrolled.engines import values_visible
+from unrolled.engines.select import autocasting, values_visible
 from unrolled.shapes import ShapeError, expect
 
 
@@ -23,13 +24,27 @@ class Entry:
     resets: Tensor | None
     batched: bool
     packed: PackedSequence | None
+    embedding: Tensor | None = None  # (V, I), whose rows the ids stand for
+
+    def looked_up(self) -> Entry:
+        """For engines that know no embedding: its rows in the place of the ids."""
+        if self.embedding is None:
+            return self
+        return dataclasses.replace(self, x=F.embedding(self.x, self.embedding), embedding=None)
 
     @property
     def tokens(self) -> bool:
         return not self.x.is_floating_point()
 
 
-def enter(layer: Any, input: Tensor | PackedSequence, hx: Any, lengths: Any, resets: Tensor | None) -> Entry:
+def enter(
+    layer: Any,
+    input: Tensor | PackedSequence,
+    hx: Any,
+    lengths: Any,
+    resets: Tensor | None,
+    embedding: Tensor | None = None,
+) -> Entry:
     """Check everything once and bring it into the form used inside.
 
     Raises:
@@ -45,10 +60,14 @@ def enter(layer: Any, input: Tensor | PackedSequence, hx: Any, lengths: Any, res
         x, batched = _layout(layer, input)
     _check_input(layer, x)
     rows = _lengths(lengths, x, batched)
+    if embedding is not None:
+        check_embedding(embedding, x, layer.weight_ih_l0)
     if not x.is_floating_point():
-        check_ids(x, layer.input_size, rows)
+        check_ids(x, layer.input_size if embedding is None else embedding.shape[0], rows)
     state = _state(layer, x, hx, batched)
-    return Entry(x, state, rows, _resets(layer, resets, x, batched), batched, packed)
+    if embedding is not None and rows is not None:  # ids in the padding may be anything; a look-up takes no such thing
+        x = x.masked_fill(torch.arange(x.shape[0], device=x.device)[:, None] >= rows, 0)
+    return Entry(x, state, rows, _resets(layer, resets, x, batched), batched, packed, embedding)
 
 
 def leave(layer: Any, entry: Entry, output: Tensor, state: tuple[Tensor, ...]) -> tuple[Any, Any]:
@@ -91,9 +110,24 @@ def check_ids(ids: Tensor, input_size: int, lengths: Tensor | None = None) -> No
         raise ValueError(f"input holds the id {low if low < 0 else high}, expected 0 to {input_size - 1}")
 
 
+def check_embedding(embedding: Any, ids: Tensor, weight: Tensor) -> None:
+    """Raises TypeError, ShapeError or ValueError where ``embedding`` is not (V, I) beside integer input."""
+    if not isinstance(embedding, Tensor) or not embedding.is_floating_point():
+        what = embedding.dtype if isinstance(embedding, Tensor) else type(embedding).__name__
+        raise TypeError(f"embedding is {what}, expected a floating-point tensor (V, I)")
+    if ids.is_floating_point():
+        raise TypeError(f"embedding= is for integer input, the ids of its rows; the input has dtype {ids.dtype}")
+    if embedding.dim() != 2 or embedding.shape[1] != weight.shape[1]:
+        raise ShapeError(f"embedding has shape {tuple(embedding.shape)}, expected (V, I) with I = {weight.shape[1]}")
+    if embedding.device != ids.device:
+        raise ValueError(f"embedding is on {embedding.device}, the input on {ids.device}: move one of them")
+    if embedding.dtype != weight.dtype and not autocasting(ids.device.type):
+        raise ValueError(f"embedding has dtype {embedding.dtype}, the weights have {weight.dtype}: convert one of them")
+
+
 def check_dtype(x: Tensor, weight: Tensor) -> None:
     """Raises ValueError where floating-point input and weights differ in dtype, and no autocast makes them one."""
-    if x.is_floating_point() and x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.is_floating_point() and x.dtype != weight.dtype and not autocasting(x.device.type):
         raise ValueError(f"input has dtype {x.dtype}, the weights have {weight.dtype}: convert one of them")
 
 
@@ -102,7 +136,7 @@ def check_state(name: str, s: Tensor, x: Tensor, weight: Tensor) -> None:
     if s.device != x.device:
         raise ValueError(f"hx ({name}) is on {s.device}, the input on {x.device}: move one of them")
     dtype = x.dtype if x.is_floating_point() else weight.dtype
-    if s.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+    if s.dtype != dtype and not autocasting(x.device.type):
         whose = "the input has" if x.is_floating_point() else "the weights have"
         raise ValueError(f"hx ({name}) has dtype {s.dtype}, {whose} {dtype}: convert one of them")
 

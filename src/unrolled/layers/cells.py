@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from unrolled import cells
 from unrolled.cells import check_init
-from unrolled.engines import Explanation, Request, aten, choose, pick, reference, transformed
+from unrolled.engines import aten, native, reference
+from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
 from unrolled.layers.border import as_input, check_dtype, check_ids, check_state
 from unrolled.layers.weights import reinitialise
 from unrolled.shapes import ShapeError, expect
@@ -41,6 +42,7 @@ class _RecurrentCell(nn.RNNCellBase):
             raise ValueError(f"input_size={input_size}, hidden_size={hidden_size}: both must be at least 1")
         check_init(cell, init, forget_bias, t_max)
         self._cell, self.layer_norm, self.engine = cell, layer_norm, engine
+        self._net = native.Net([cell], 1)
         self.init, self.t_max, self.forget_bias = init, t_max, forget_bias
         self._names = [(p.name, p.name) for p in cell.parameters()]
         choose(engine, Request(cell.name, layer_norm=layer_norm))
@@ -67,7 +69,8 @@ class _RecurrentCell(nn.RNNCellBase):
 
     def _request(self, x: Tensor) -> Request:
         return Request(
-            self._cell.name, layer_norm=self.layer_norm, tokens=not x.is_floating_point(), transformed=transformed(),
+            self._cell.name, layer_norm=self.layer_norm, tokens=not x.is_floating_point(), device=x.device.type,
+            dtype=self.weight_ih.dtype, autocast=autocasting(x.device.type), transformed=transformed(),
             compiled=torch.compiler.is_compiling(),
         )  # fmt: skip
 
@@ -103,7 +106,10 @@ class _RecurrentCell(nn.RNNCellBase):
 
     def _step(self, input: Any, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         x, state, batched = self._enter(input, state)
-        if pick(self.engine, self._request(x)) == "aten":
+        engine = pick(self.engine, self._request(x))
+        if engine == "native":
+            new = native.run_step(self._net, x, state, list(self._weights().values()))
+        elif engine == "aten":
             weights: list[Any] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
             new = aten.run_step(self._cell.name, x, state, weights)
         else:

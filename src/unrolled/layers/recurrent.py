@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.cells import Cell, check_init
-from unrolled.engines import Call, Explanation, Request, Trace, aten, choose, masks, pick, reference, transformed
+from unrolled.engines import Call, Trace, aten, masks, native, reference
+from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
 from unrolled.layers.border import Entry, enter, leave
 from unrolled.layers.weights import reinitialise
 
@@ -24,7 +25,7 @@ class Recurrent(nn.RNNBase):
     """A recurrent layer: torch.nn's constructor, call and state_dict, with keyword-only extras.
 
     ``torch.jit.script`` does not take it: it knows no keyword-only arguments with defaults. Use ``torch.compile`` or
-    ``torch.export``; they go through the reference engine.
+    ``torch.export``; they go through the native engine's operators, or else the reference engine.
 
     It derives from ``torch.nn.RNNBase``, and on purpose not from ``torch.nn.LSTM`` and its siblings, at which
     ``torch.compile`` breaks the graph.
@@ -46,6 +47,7 @@ class Recurrent(nn.RNNBase):
         **options: Any,
     ) -> None:
         self._made: list[tuple[Cell, list[tuple[str, str]]]] | None = None
+        self._net: native.Net | None = None
         self._constructed = False  # RNNBase calls reset_parameters before the extras exist
         super().__init__(mode, input_size, hidden_size, **options)
         self.forget_bias, self.layer_norm, self.init, self.t_max = forget_bias, layer_norm, init, t_max
@@ -85,7 +87,7 @@ class Recurrent(nn.RNNBase):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in _SHAPING:
-            self.__dict__["_made"] = None
+            self.__dict__["_made"] = self.__dict__["_net"] = None
 
     # -- parameters --------------------------------------------------------------------------------------------
 
@@ -111,6 +113,8 @@ class Recurrent(nn.RNNBase):
                 cell = self._make_cell(size, bias=self.bias, proj_size=self.proj_size, layer_norm=self.layer_norm)
                 made.append((cell, [(p.name, self._parameter_name(p.name, k)) for p in cell.parameters()]))
             self._made = made
+            known = made[0][0].name in native.CODES
+            self._net = native.Net([cell for cell, _ in made], D) if known else None
         return self._made
 
     def _cell(self, k: int) -> Cell:
@@ -138,8 +142,10 @@ class Recurrent(nn.RNNBase):
     # -- the choice of an engine -------------------------------------------------------------------------------
 
     def _request(self, entry: Entry | None = None, trace: bool = False) -> Request:
+        like: Any = self.weight_ih_l0
+        device, plain = like.device.type, entry is None
         return Request(
-            cell=self._cell(0).name,
+            self._cell(0).name,
             proj_size=self.proj_size > 0,
             layer_norm=self.layer_norm,
             recurrent_dropout=self.recurrent_dropout > 0 and self.training,
@@ -147,16 +153,27 @@ class Recurrent(nn.RNNBase):
             lengths=entry is not None and entry.lengths is not None,
             resets=entry is not None and entry.resets is not None,
             trace=trace,
-            tokens=entry is not None and entry.tokens,
-            transformed=entry is not None and transformed(),
-            compiled=entry is not None and torch.compiler.is_compiling(),
+            tokens=entry is not None and entry.tokens and entry.embedding is None,
+            embedding=entry is not None and entry.embedding is not None,
+            device="cpu" if plain else device,
+            dtype=torch.float32 if plain else like.dtype,
+            autocast=not plain and autocasting(device),
+            transformed=not plain and transformed(),
+            compiled=not plain and torch.compiler.is_compiling(),
         )
 
     def explain(
-        self, input: Any, hx: Any = None, *, lengths: Any = None, resets: Any = None, trace: bool = False
+        self,
+        input: Any,
+        hx: Any = None,
+        *,
+        lengths: Any = None,
+        resets: Any = None,
+        trace: bool = False,
+        embedding: Tensor | None = None,
     ) -> Explanation:
         """Which engine a call with these arguments runs on, and why; nothing is computed."""
-        return choose(self.engine, self._request(enter(self, input, hx, lengths, resets), trace))
+        return choose(self.engine, self._request(enter(self, input, hx, lengths, resets, embedding), trace))
 
     # -- the call ----------------------------------------------------------------------------------------------
 
@@ -168,6 +185,7 @@ class Recurrent(nn.RNNBase):
         lengths: Any = None,
         resets: Tensor | None = None,
         trace: bool = False,
+        embedding: Tensor | None = None,
     ) -> Any:
         """Run the layer over time.
 
@@ -181,6 +199,9 @@ class Recurrent(nn.RNNBase):
             resets: (T, B) bool ((B, T) with ``batch_first``, (T,) if unbatched). True at t cuts between
                 t-1 and t in both directions: the state is zeroed. In the padding it does nothing.
             trace: return every state and gate as well.
+            embedding: (V, I), for integer input of ids from 0 to V-1: the call equals ``layer(F.embedding(input,
+                embedding))``, gradient of ``embedding`` included, and where V is below T*B the native engine makes
+                the input product once for each row of ``embedding`` instead of once for each token.
         Returns:
             ``output, hx`` as torch.nn returns them; with ``trace`` also a list of :class:`~unrolled.engines.Trace`,
             one for each row of h_n, time first whatever the layout, with B = 1 if the input is unbatched.
@@ -188,12 +209,15 @@ class Recurrent(nn.RNNBase):
             ShapeError, ValueError, TypeError: name the argument and both shapes. Ids and lengths are read for this
                 check on a CPU, and not under ``vmap`` or ``torch.compile``, where they have no values yet.
         """
-        entry = enter(self, input, hx, lengths, resets)
+        entry = enter(self, input, hx, lengths, resets, embedding)
         traces: list[Trace] = []
-        if pick(self.engine, self._request(entry, trace)) == "aten":
-            output, state = self._run_aten(entry)
+        engine = pick(self.engine, self._request(entry, trace))
+        if engine == "native":
+            output, state, traces = self._run_native(entry, trace)
+        elif engine == "aten":
+            output, state = self._run_aten(entry.looked_up())
         else:
-            output, state, traces = self._run_reference(entry, trace)
+            output, state, traces = self._run_reference(entry.looked_up(), trace)
         output, hx = leave(self, entry, output, state)
         return (output, hx, traces) if trace else (output, hx)
 
@@ -204,30 +228,34 @@ class Recurrent(nn.RNNBase):
             dropout=self.dropout, training=self.training, bidirectional=self.bidirectional, lengths=entry.lengths,
         )  # fmt: skip
 
+    def _run_native(self, entry: Entry, trace: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Trace]]:
+        weights = [getattr(self, full) for _, names in self._cells() for _, full in names]
+        assert self._net is not None
+        rates = native.Rates(self.dropout, self.recurrent_dropout, self.zoneout if any(self.zoneout) else ())
+        return native.run_stack(
+            self._net, entry.x, entry.state, weights, rates=rates, seed=self._seed(), lengths=entry.lengths,
+            resets=entry.resets, trace=trace, embedding=entry.embedding,
+        )  # fmt: skip
+
     def _run_reference(self, entry: Entry, trace: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Trace]]:
-        needs_seed = self.training and (self.recurrent_dropout > 0 or any(self.zoneout))
-        seed = masks.draw_seed() if needs_seed else None
+        seed = self._seed()
         return reference.run_stack(
             lambda x, layer, direction: self._call(entry, x, layer, direction, seed), entry.x, trace=trace,
-            num_layers=self.num_layers, directions=self._directions, dropout=self.dropout, training=self.training,
+            num_layers=self.num_layers, directions=self._directions, dropout=self.dropout, seed=seed,
         )  # fmt: skip
+
+    def _seed(self) -> Tensor | None:
+        """One draw for each forward call that needs masks of ours."""
+        if not self.training:
+            return None
+        drops = self.recurrent_dropout > 0 or any(self.zoneout) or (self.dropout > 0 and self.num_layers > 1)
+        return masks.draw_seed() if drops else None
 
     def _call(self, entry: Entry, x: Tensor, layer: int, direction: int, seed: Tensor | None) -> Call:
         k = layer * self._directions + direction
-        cell, w, state = self._cell(k), self._weights(k), tuple(s[k] for s in entry.state)
-        T, B, like = x.shape[0], x.shape[1], state[0]
-        mask: Tensor | None = None
-        zoned: tuple[Tensor, ...] = ()
-        if seed is not None and self.recurrent_dropout:
-            stream = masks.stream(masks.RECURRENT_DROPOUT, layer, direction)
-            mask = masks.dropout_mask(self.recurrent_dropout, seed, stream, B, cell.output_size, like)
-        if seed is not None and any(self.zoneout):
-            zoned = tuple(
-                masks.hits(p, seed, masks.stream(masks.ZONEOUT, layer, direction, j), T, B, N, like.device)
-                for j, (p, N) in enumerate(zip(self.zoneout, cell.state_sizes(), strict=True))
-            )
-        zoneout = self.zoneout if any(self.zoneout) else ()
-        return Call(cell, w, x, state, entry.lengths, entry.resets, direction == 1, mask, zoneout, zoned)
+        state = tuple(s[k] for s in entry.state)
+        call = Call(self._cell(k), self._weights(k), x, state, entry.lengths, entry.resets, direction == 1)
+        return masks.with_masks(call, layer, direction, self.recurrent_dropout, self.zoneout, seed)
 
     def extra_repr(self) -> str:
         """torch's line, and the extras that differ from their defaults."""

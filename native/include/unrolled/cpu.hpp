@@ -1,0 +1,32 @@
+// Which instructions this machine has, and the kernels made for them.
+#pragma once
+
+#include "unrolled/recurrent.hpp"
+#include "unrolled/stepper.hpp"
+
+namespace unrolled {
+
+enum class Isa : int { plain, avx2, avx512, neon };
+
+const char* name_of(Isa isa);
+bool supported(Isa isa);      // compiled in, and this processor has it
+Isa chosen();                 // the best one, or what UNROLLED_ISA or set_isa() asked for
+void set_isa(Isa isa);        // throws std::invalid_argument where it is not supported
+
+// One table for each instruction set and number type, filled by src/isa/*.cpp.
+template <class Real>
+struct Kernels {
+  bool (*forward)(const Layer<Real>&, const Run&);
+  bool (*backward)(const Layer<Real>&, const Gradients<Real>&, const Run&);
+  void (*activate)(int which, const Real* x, Real* y, i64 n);  // 0 exp, 1 sigmoid, 2 tanh: for the self-test
+  // C (M, N) = A (M, K) B^T (N, K), rows dense: the core's own product, for the self-test and benchmarks.
+  void (*product)(i64 M, i64 N, i64 K, const Real* a, const Real* b, Real* c, int threads);
+  // Generation: weights into a stepper's panels, and a call of it.
+  void (*step_pack)(StepperData<Real>&, const StepLayer<Real>*, const Real* head, const Real* head_bias, int threads);
+  bool (*step_play)(StepperData<Real>&, Play<Real>&, const Run&);
+};
+
+template <class Real>
+const Kernels<Real>& kernels(Isa isa);
+
+}  // namespace unrolled

@@ -1,0 +1,43 @@
+// The core's own threads. One call runs one task on a team; its members meet at the team's barrier.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace unrolled {
+
+// Members meet here as often as they like. Spins a little, then yields: beside other work nobody burns a core.
+class Barrier {
+ public:
+  explicit Barrier(int members) : members_(members) {}
+  void wait();
+
+ private:
+  const int members_;
+  std::atomic<int> arrived_{0};
+  std::atomic<std::uint32_t> round_{0};
+};
+
+// What a member of a team knows: its number, the team's size, and where to meet the others.
+struct Member {
+  int index;
+  int size;
+  Barrier& barrier;
+};
+
+// Processors this process may use: affinity and the cgroup's quota, at least 1.
+int available_threads();
+
+namespace detail {
+void run_team(int threads, void (*task)(void*, Member&), void* context);
+}
+
+// Runs task(Member&) on `threads` members, the caller being member 0, and returns when all are done. Re-entrant from
+// several threads (each caller gets a team of its own, or runs alone where the pool is taken), safe after fork (the
+// child starts its own workers), denormals flushed in every member and the caller's state restored. `task` must not throw.
+template <class Task>
+void parallel(int threads, Task& task) {
+  detail::run_team(threads, [](void* context, Member& me) { (*static_cast<Task*>(context))(me); }, &task);
+}
+
+}  // namespace unrolled

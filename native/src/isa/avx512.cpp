@@ -1,0 +1,4 @@
+#include "../simd/avx512.hpp"
+
+#define UNROLLED_ISA_NAME avx512
+#include "../kernels/table.hpp"

@@ -1,0 +1,194 @@
+// The equations of one step, forward, for one row and one register of units; what surrounds a cell stands here too: cut,
+// zoneout, hold past the length.
+#pragma once
+
+#include "sequence.hpp"
+
+namespace unrolled {
+namespace {
+
+// Where one row finds and leaves its numbers at one step.
+template <class Real>
+struct Row {
+  i64 t, b;
+  bool valid, cut, cut_next;
+  Real* gates;           // (Q, H): X_bar comes in, gates go out
+  const Real* x;         // X_bar: the same place, or a row of the table of tokens
+  Real* norms;           // layer norm's tape, or null
+  const Real* h_prev;    // (R), before the cut
+  const Real* entering;  // (R), what the recurrent product read
+  Real* leaving;         // (R), what it will read at the next step
+  Real* output;          // (R)
+  const Real* mask;      // (R), or null
+  Real* between;         // (H), between two products, or null
+  const Real* c_prev;    // (H), before the cut
+  Real* cell;            // (H): c after the step (LSTM), or h before zoneout (RNN), or null
+};
+
+// n in the place of x; gain and shift applied: n * gain + shift. The normalised row and 1/sigma go to the tape if there is one.
+template <class S>
+void normalise(typename S::Real* x, i64 N, const typename S::Real* gain, const typename S::Real* shift,
+               typename S::Real* normed, typename S::Real* inverse) {
+  typename S::Real mean, inv;
+  moments<S>(x, N, mean, inv);
+  if (inverse) *inverse = inv;
+  for (i64 j = 0; j < N; j += S::width) {
+    const int n = static_cast<int>(N - j < S::width ? N - j : S::width);
+    const auto a = S::mul(S::sub(take<S>(x + j, n), S::set1(mean)), S::set1(inv));
+    if (normed) put<S>(normed + j, a, n);
+    const auto scaled = S::mul(a, take<S>(gain + j, n));
+    put<S>(x + j, shift ? S::add(scaled, take<S>(shift + j, n)) : scaled, n);
+  }
+}
+
+// A state after zoneout: the old value where a bit says so, or in evaluation the expectation.
+template <class S>
+typename S::Vec zoned(const Zoneout& z, i64 t, i64 b, i64 u, int n, typename S::Vec before, typename S::Vec fresh) {
+  using Real = typename S::Real;
+  if (z.rate == 0) return fresh;
+  if (z.drawn) return S::select(S::from_bits(zoneout_bits(z, t, b, u, n)), before, fresh);
+  return S::add(S::mul(S::set1(static_cast<Real>(z.rate)), before), S::mul(S::set1(static_cast<Real>(1 - z.rate)), fresh));
+}
+
+template <class S, Cell C>
+struct CellForward {
+  using Real = typename S::Real;
+  using Vec = typename S::Vec;
+
+  const Layer<Real>& L;
+  bool keep;  // gates are wanted on the tape
+
+  // Units [u, u + n) of a row whose recurrent product stands at hb + gate * stride.
+  void units(const Row<Real>& row, const Real* hb, i64 stride, i64 u, int n) const {
+    if (!row.valid) return hold(row, u, n);
+    if constexpr (C == Cell::lstm) {
+      Vec o;
+      const Vec c = lstm_c(row, hb, stride, u, n, o);
+      const Vec h = S::mul(o, tanh<S>(c));
+      leave_c(row, u, n, c);
+      leave_h(row, u, n, h);
+    } else if constexpr (C == Cell::gru) {
+      const Vec r = sigmoid<S>(S::add(x(row, 0, u, n), take<S>(hb, n)));
+      const Vec z = sigmoid<S>(S::add(x(row, 1, u, n), take<S>(hb + stride, n)));
+      const Vec h_n = take<S>(hb + 2 * stride, n);
+      const Vec candidate = tanh<S>(S::fma(r, h_n, x(row, 2, u, n)));
+      if (keep) {
+        gate(row, 0, u, n, r), gate(row, 1, u, n, z), gate(row, 2, u, n, candidate), gate(row, 3, u, n, h_n);
+      }
+      leave_h(row, u, n, gru_h(row, u, n, z, candidate));
+    } else if constexpr (C == Cell::gru_reset_before) {
+      const Vec r = sigmoid<S>(S::add(x(row, 0, u, n), take<S>(hb, n)));
+      const Vec z = sigmoid<S>(S::add(x(row, 1, u, n), take<S>(hb + stride, n)));
+      gate(row, 0, u, n, r), gate(row, 1, u, n, z);
+      put<S>(row.between + u, S::mul(r, take<S>(row.entering + u, n)), n);
+    } else {
+      const Vec a = S::add(x(row, 0, u, n), take<S>(hb, n));
+      const Vec h = C == Cell::rnn_tanh ? tanh<S>(a) : C == Cell::rnn_relu ? relu(a) : a;
+      if (row.cell) put<S>(row.cell + u, h, n);
+      leave_h(row, u, n, h);
+    }
+  }
+
+  // A whole row under layer norm: u holds the recurrent product (G*H), behind it there is room for H numbers.
+  void normalised(const Row<Real>& row, Real* u_row) const {
+    constexpr i64 G = gates_of(C);
+    const i64 H = L.H, GH = G * H;
+    if (!row.valid) {
+      for (i64 u = 0; u < H; u += S::width) hold(row, u, lanes(u, H));
+      for (i64 j = 0; row.norms && j < norms_size(C, H); ++j) row.norms[j] = 0;  // they meet zero gradients: never a NaN
+      return;
+    }
+    normalise<S>(u_row, GH, L.gain_hh, L.b_hh, row.norms ? row.norms + GH : nullptr, row.norms ? row.norms + 2 * GH + 1 : nullptr);
+    if constexpr (C != Cell::lstm) {
+      for (i64 u = 0; u < H; u += S::width) units(row, u_row + u, H, u, lanes(u, H));
+    } else {
+      Real* c_row = u_row + GH;
+      for (i64 u = 0; u < H; u += S::width) {
+        Vec o;
+        const Vec c = lstm_c(row, u_row + u, H, u, lanes(u, H), o);
+        put<S>(c_row + u, c, lanes(u, H));
+        leave_c(row, u, lanes(u, H), c);
+      }
+      Real mean, inverse;
+      moments<S>(c_row, H, mean, inverse);
+      if (row.norms) row.norms[2 * GH + 2] = mean, row.norms[2 * GH + 3] = inverse;
+      for (i64 u = 0; u < H; u += S::width) {
+        const int n = lanes(u, H);
+        Vec a = S::mul(S::mul(S::sub(take<S>(c_row + u, n), S::set1(mean)), S::set1(inverse)), take<S>(L.gain_c + u, n));
+        if (L.shift_c) a = S::add(a, take<S>(L.shift_c + u, n));
+        leave_h(row, u, n, S::mul(take<S>(row.gates + 3 * H + u, n), tanh<S>(a)));
+      }
+    }
+  }
+
+  // Units of a row behind its second product.
+  void second(const Row<Real>& row, const Real* product, i64 u, int n) const {
+    if constexpr (C == Cell::lstm) {
+      if (row.valid) finish(row, u, n, take<S>(product, n));
+    } else if constexpr (C == Cell::gru_reset_before) {
+      if (!row.valid) return;
+      const Vec candidate = tanh<S>(S::add(x(row, 2, u, n), take<S>(product, n)));
+      if (keep) gate(row, 2, u, n, candidate);
+      finish(row, u, n, gru_h(row, u, n, take<S>(row.gates + L.H + u, n), candidate));
+    }
+  }
+
+ private:
+  static int lanes(i64 u, i64 H) { return static_cast<int>(H - u < S::width ? H - u : S::width); }
+  static Vec relu(Vec a) { return S::max(S::zero(), a); }
+  Vec x(const Row<Real>& row, int g, i64 u, int n) const { return take<S>(row.x + g * L.H + u, n); }
+  void gate(const Row<Real>& row, int g, i64 u, int n, Vec a) const { put<S>(row.gates + g * L.H + u, a, n); }
+  Vec before(const Row<Real>& row, const Real* state, i64 u, int n) const {
+    return row.cut ? S::zero() : take<S>(state + u, n);
+  }
+
+  Vec lstm_c(const Row<Real>& row, const Real* hb, i64 stride, i64 u, int n, Vec& o) const {
+    const Vec i = sigmoid<S>(S::add(x(row, 0, u, n), take<S>(hb, n)));
+    const Vec f = sigmoid<S>(S::add(x(row, 1, u, n), take<S>(hb + stride, n)));
+    const Vec g = tanh<S>(S::add(x(row, 2, u, n), take<S>(hb + 2 * stride, n)));
+    o = sigmoid<S>(S::add(x(row, 3, u, n), take<S>(hb + 3 * stride, n)));
+    if (keep) gate(row, 0, u, n, i), gate(row, 1, u, n, f), gate(row, 2, u, n, g), gate(row, 3, u, n, o);
+    return S::fma(f, before(row, row.c_prev, u, n), S::mul(i, g));
+  }
+
+  Vec gru_h(const Row<Real>& row, i64 u, int n, Vec z, Vec candidate) const {
+    const Vec h = before(row, row.h_prev, u, n);
+    return S::add(S::mul(S::sub(S::set1(1), z), candidate), S::mul(z, h));
+  }
+
+  void leave_c(const Row<Real>& row, i64 u, int n, Vec c) const {
+    put<S>(row.cell + u, zoned<S>(L.zoneout_c, row.t, row.b, u, n, before(row, row.c_prev, u, n), c), n);
+  }
+
+  void leave_h(const Row<Real>& row, i64 u, int n, Vec h) const {
+    if (C == Cell::lstm && row.between)
+      put<S>(row.between + u, h, n);  // to be projected
+    else
+      finish(row, u, n, h);
+  }
+
+  void finish(const Row<Real>& row, i64 u, int n, Vec h) const {
+    if (L.zoneout_h.rate != 0) h = zoned<S>(L.zoneout_h, row.t, row.b, u, n, before(row, row.h_prev, u, n), h);
+    put<S>(row.output + u, h, n);
+    if (row.cut_next) h = S::zero();
+    else if (row.mask) h = S::mul(h, take<S>(row.mask + u, n));
+    put<S>(row.leaving + u, h, n);
+  }
+
+  // Past the length: the state is held, the output and the gates are zero.
+  void hold(const Row<Real>& row, i64 u, int n) const {
+    if (keep)
+      for (int g = 0; g < taped_of(C); ++g) gate(row, g, u, n, S::zero());
+    if constexpr (C == Cell::lstm) put<S>(row.cell + u, take<S>(row.c_prev + u, n), n);
+    else if (row.cell) put<S>(row.cell + u, S::zero(), n);
+    const i64 R = L.P ? L.P : L.H;
+    for (i64 r = u; r < (L.P && u + n >= L.H ? R : u + n < R ? u + n : R); r += S::width) {
+      const int m = static_cast<int>(R - r < S::width ? R - r : S::width);
+      put<S>(row.output + r, S::zero(), m);
+      put<S>(row.leaving + r, take<S>(row.entering + r, m), m);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace unrolled

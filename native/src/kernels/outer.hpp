@@ -1,0 +1,210 @@
+// The part of the backward pass that needs no order in time: gradients of weights, biases and gains, and dx, made for a
+// block of steps from the gradients of its pre-activations.
+#pragma once
+
+#include "cells_backward.hpp"
+
+namespace unrolled {
+namespace {
+
+// What the steps of a block left, row m = (t - low) B + b.
+template <class Real>
+struct Block {
+  Real* d_bar;        // (rows, Q H)
+  Real* d_u;          // layer norm: (rows, G H) of the recurrent product, behind it room for the input's; else null
+  Real* d_projected;  // (rows, P), or null
+  Real* made;         // (rows, H): o tanh c, or r h; or null
+  Real* d_scaled;     // (rows, 2 H): layer norm of c; or null
+};
+
+template <class S, Cell C>
+class Outer {
+  using Real = typename S::Real;
+  static constexpr i64 G = gates_of(C), Q = taped_of(C);
+  static constexpr i64 depth = 512, chunk = 96;  // rows packed at a time, and columns of A: together they fit L2
+
+ public:
+  Outer(const Layer<Real>& layer, const Gradients<Real>& grads, const Sequence<Real>& sequence, i64 rows, int threads)
+      : L(layer), D(grads), q(sequence), GH(G * L.H), QH(Q * L.H), rows_(rows), threads_(threads),
+        table_(L.ids && D.d_w_ih && L.I <= L.T * L.B), input_{L.I, 4, false}, hidden_{q.R, 4, false},
+        inner_{L.H, 4, false}, direct_(L.T * L.B <= few_rows && L.I % S::width == 0 ? L.I : 0) {}
+
+  void allocate() {
+    const i64 K = rows_ < depth ? rows_ : depth;
+    packed_ih_ = Array<Real>(D.dx && !direct_ ? input_.size(GH) : 0);
+    packed_x_ = Array<Real>(D.d_w_ih && !L.ids ? input_.size(K) : 0);
+    packed_h_ = Array<Real>(D.d_w_hh ? hidden_.size(K) : 0);
+    packed_2_ = Array<Real>(L.P || C == Cell::gru_reset_before ? inner_.size(K) : 0);
+    tiles_ = Array<Real>(threads_ * (K * chunk + 64));
+    by_id_ = Array<Real>(table_ ? L.I * GH : 0);
+  }
+
+  void prepare(Member& me) {
+    if (D.dx && !direct_)
+      for (i64 k = from(GH, me); k < to(GH, me); ++k)
+        pack_row<S>(input_, GH, k, L.w_ih + k * L.I, nullptr, packed_ih_, 0, input_.count());
+    if (table_)
+      for (i64 i = from(L.I, me) * GH; i < to(L.I, me) * GH; ++i) by_id_[i] = 0;
+    else if (L.ids && D.d_w_ih)
+      for (i64 i = from(GH, me) * L.I; i < to(GH, me) * L.I; ++i) D.d_w_ih[i] = 0;
+  }
+
+  void block(Member& me, i64 low, i64 steps, bool fresh, const Block<Real>& k) {
+    const i64 M = steps * L.B;
+    const Real* d_x = k.d_bar;
+    i64 ld = QH;
+    if (D.d_gates)
+      for (i64 m = from(M, me); m < to(M, me); ++m)
+        for (i64 j = 0; j < GH; ++j) D.d_gates[(low * L.B + m) * GH + j] = k.d_bar[m * QH + j];
+    sums(me, low, M, fresh, k);
+    if (L.layer_norm) {
+      d_x = input_norm(me, low, M, k), ld = GH;
+      me.barrier.wait();
+    }
+    if (D.dx) {
+      const i64 m0 = from(M, me), m1 = to(M, me);
+      product_tall<S>(m1 - m0, GH, d_x + m0 * ld, ld, input_, direct_ ? L.w_ih : packed_ih_.get(), GH, 0, Begin::zero, nullptr,
+                      D.dx + low * D.dx_step + m0 * D.dx_row, D.dx_row, 0, input_.count(), direct_);
+    }
+    if (L.ids && D.d_w_ih) scatter(me, low, M, d_x, ld);
+    const bool any = packed_x_.get() || packed_h_.get() || D.d_w_hr;
+    for (i64 m0 = 0; m0 < M && any; m0 += depth) {
+      const i64 K = M - m0 < depth ? M - m0 : depth;
+      pack(me, low, m0, K, k);
+      me.barrier.wait();
+      weights(me, m0, K, fresh && m0 == 0, k, d_x, ld);
+      me.barrier.wait();
+    }
+    if (!any) me.barrier.wait();
+  }
+
+  void finish(Member& me) {
+    if (table_)
+      for (i64 j = from(GH, me); j < to(GH, me); ++j)
+        for (i64 i = 0; i < L.I; ++i) D.d_w_ih[j * L.I + i] = by_id_[i * GH + j];
+    me.barrier.wait();
+  }
+
+ private:
+  static i64 from(i64 n, const Member& me) { return split(n, me.size, me.index); }
+  static i64 to(i64 n, const Member& me) { return split(n, me.size, me.index + 1); }
+
+  // Where H_bar's gradient stands for a gate column j of it, in a row of d_bar: a GRU's n stands behind the reset gate.
+  static i64 recurrent_shift(i64 H, i64 j) { return C == Cell::gru && j >= 2 * H ? H : 0; }
+
+  void sums(Member& me, i64 low, i64 M, bool fresh, const Block<Real>& k) const {
+    const i64 H = L.H, c0 = from(GH, me), c1 = to(GH, me), two = 2 * H;
+    if (D.d_b_ih) column_sums<S>(M, k.d_bar, QH, c0, c1, fresh, D.d_b_ih);
+    // [c0, c1) as far as it lies before n, and from there on, shifted
+    const i64 mid = C != Cell::gru || c1 < two ? c1 : c0 > two ? c0 : two;
+    const i64 ld = norms_size(C, H);
+    const Real* norms = L.norms ? L.norms + low * L.B * ld : nullptr;
+    if (D.d_b_hh) {
+      column_sums<S>(M, k.d_bar, QH, c0, mid, fresh, D.d_b_hh);
+      if (mid < c1) column_sums<S>(M, k.d_bar + H, QH, mid, c1, fresh, D.d_b_hh);
+    }
+    if (D.d_gain_ih) column_products<S>(M, k.d_bar, QH, norms, ld, c0, c1, fresh, D.d_gain_ih);
+    if (D.d_gain_hh) {
+      column_products<S>(M, k.d_bar, QH, norms + GH, ld, c0, mid, fresh, D.d_gain_hh);
+      if (mid < c1) column_products<S>(M, k.d_bar + H, QH, norms + GH, ld, mid, c1, fresh, D.d_gain_hh);
+    }
+    if (D.d_gain_c) column_products<S>(M, k.d_scaled, two, k.d_scaled + H, two, from(H, me), to(H, me), fresh, D.d_gain_c);
+    if (D.d_shift_c) column_sums<S>(M, k.d_scaled, two, from(H, me), to(H, me), fresh, D.d_shift_c);
+  }
+
+  // Layer norm of the input product, backward; the rows it leaves.
+  const Real* input_norm(Member& me, i64 low, i64 M, const Block<Real>& k) const {
+    Real* out = k.d_u + rows_ * GH;
+    for (i64 m = from(M, me); m < to(M, me); ++m) {
+      const Real* norms = L.norms + (low * L.B + m) * norms_size(C, L.H);
+      if (q.valid(low + m / L.B, m % L.B)) {
+        normalise_backward<S>(k.d_bar + m * QH, L.gain_ih, norms, norms[2 * GH], GH, out + m * GH);
+      } else {
+        for (i64 j = 0; j < GH; ++j) out[m * GH + j] = 0;
+      }
+    }
+    return out;
+  }
+
+  // Token input: rows of d_x are added to their id's, each member a share of the columns, in the order of the rows.
+  void scatter(Member& me, i64 low, i64 M, const Real* d_x, i64 ld) {
+    const i64 c0 = from(GH, me), c1 = to(GH, me);
+    for (i64 m = 0; m < M; ++m) {
+      const i64 t = low + m / L.B, b = m % L.B;
+      if (!q.valid(t, b)) continue;
+      const i64 id = L.ids[t * L.ids_step + b * L.ids_row];
+      if (table_)
+        for (i64 j = c0; j < c1; ++j) by_id_[id * GH + j] += d_x[m * ld + j];
+      else
+        for (i64 j = c0; j < c1; ++j) D.d_w_ih[j * L.I + id] += d_x[m * ld + j];
+    }
+  }
+
+  // Rows [m0, m0 + K) of what stands on the other side of d_bar: x, h as the product read it, and the inner h.
+  void pack(Member& me, i64 low, i64 m0, i64 K, const Block<Real>& block) {
+    for (i64 k = from(K, me); k < to(K, me); ++k) {
+      const i64 m = m0 + k, t = low + m / L.B, b = m % L.B;
+      const bool valid = q.valid(t, b);  // what stands in the padding must reach nothing, NaN included
+      if (packed_x_.get())
+        pack_row<S>(input_, K, k, valid ? L.x + t * L.x_step + b * L.x_row : nullptr, nullptr, packed_x_, 0, input_.count());
+      if (packed_h_.get())
+        pack_row<S>(hidden_, K, k, valid && !q.cut(t, b) ? q.h_before(t, b) : nullptr, L.mask ? L.mask + b * q.R : nullptr,
+                    packed_h_, 0, hidden_.count());
+      if (packed_2_.get()) pack_row<S>(inner_, K, k, block.made + m * L.H, nullptr, packed_2_, 0, inner_.count());
+    }
+  }
+
+  void weights(Member& me, i64 m0, i64 K, bool fresh, const Block<Real>& k, const Real* d_x, i64 ld) {
+    Real* tiles = tiles_ + me.index * (K_max() * chunk + 64);
+    // Shares in whole tiles of rows; those in front of a GRU's n, and n.
+    const i64 H = L.H, c0 = share(GH, me.index, me.size), c1 = share(GH, me.index + 1, me.size);
+    const Target<S> x{input_, packed_x_, D.d_w_ih, L.I}, h{hidden_, packed_h_, D.d_w_hh, q.R};
+    const Real* d_h = L.layer_norm ? k.d_u + m0 * GH : k.d_bar + m0 * QH;
+    const Real* d_in = d_x + m0 * ld;
+    const auto part = [&](i64 a, i64 b) {  // the share as far as it lies in [a, b)
+      struct {
+        i64 a, b;
+      } found{c0 > a ? c0 : a, c1 < b ? c1 : b};
+      return found;
+    };
+    const bool apart = (C == Cell::gru && !L.layer_norm) || C == Cell::gru_reset_before;  // n's rows meet something else
+    const auto both = part(0, apart ? 2 * H : GH), last = part(apart ? 2 * H : GH, GH);
+    if (packed_x_.get() && packed_h_.get() && !L.layer_norm) {
+      const Target<S> targets[] = {x, h};
+      product_outer<S>(K, d_in, ld, both.a, both.b, tiles, chunk, targets, 2, fresh);
+    } else {
+      if (packed_x_.get()) product_outer<S>(K, d_in, ld, both.a, both.b, tiles, chunk, &x, 1, fresh);
+      if (packed_h_.get()) product_outer<S>(K, d_h, L.layer_norm ? GH : QH, both.a, both.b, tiles, chunk, &h, 1, fresh);
+    }
+    if (packed_x_.get()) product_outer<S>(K, d_in, ld, last.a, last.b, tiles, chunk, &x, 1, fresh);
+    if (packed_h_.get() && apart) {
+      const Target<S> inner{inner_, packed_2_, D.d_w_hh, q.R};
+      const bool before = C == Cell::gru_reset_before;
+      product_outer<S>(K, d_h + (before ? 0 : H), QH, last.a, last.b, tiles, chunk, before ? &inner : &h, 1, fresh);
+    }
+    if (D.d_w_hr) {
+      const Target<S> r{inner_, packed_2_, D.d_w_hr, H};
+      product_outer<S>(K, k.d_projected + m0 * L.P, L.P, share(L.P, me.index, me.size), share(L.P, me.index + 1, me.size),
+                       tiles, chunk, &r, 1, fresh);
+    }
+  }
+
+  i64 K_max() const { return rows_ < depth ? rows_ : depth; }
+  static i64 share(i64 n, int i, int size) {
+    const i64 at = round_up(split(n, size, i), tile_rows<S>(4));
+    return at < n ? at : n;
+  }
+
+  const Layer<Real>& L;
+  const Gradients<Real>& D;
+  const Sequence<Real>& q;
+  i64 GH, QH, rows_;
+  int threads_;
+  bool table_;
+  Panels<S> input_, hidden_, inner_;
+  i64 direct_;  // as in Backward, for dx
+  Array<Real> packed_ih_, packed_x_, packed_h_, packed_2_, tiles_, by_id_;
+};
+
+}  // namespace
+}  // namespace unrolled

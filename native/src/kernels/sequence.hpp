@@ -1,0 +1,140 @@
+// What forward and backward share: the order of reading, who is valid and cut, what stood before, how work is dealt out.
+#pragma once
+
+#include "unrolled/memory.hpp"
+#include "unrolled/recurrent.hpp"
+#include "unrolled/threads.hpp"
+
+#include "gemm.hpp"
+#include "masks.hpp"
+#include "math.hpp"
+
+namespace unrolled {
+namespace {
+
+constexpr i64 block_rows = 2048;  // rows of (t, b) whose products are made at once: memory stays bounded, caches warm
+
+constexpr i64 few_rows = 16;  // up to so many rows of (t, b) packing a weight costs more than it saves
+
+// Sizes and questions of one call.
+template <class Real>
+struct Sequence {
+  const Layer<Real>& L;
+  i64 R, G, Q, steps;  // output size; gates; blocks on the tape; steps of a block
+
+  explicit Sequence(const Layer<Real>& layer)
+      : L(layer), R(layer.P ? layer.P : layer.H), G(gates_of(layer.cell)), Q(taped_of(layer.cell)),
+        steps(block_rows / layer.B > 0 ? block_rows / layer.B : 1) {}
+
+  // The step that is read s-th, and the one read before it.
+  i64 time(i64 s) const { return L.reverse ? L.T - 1 - s : s; }
+  bool valid(i64 t, i64 b) const { return !L.lengths || t < L.lengths[b]; }
+  // Whether the state is zeroed before step t is read: a reset at t; in reverse, where t comes after t+1, one at t+1. A
+  // reset in the padding cuts nothing.
+  bool cut(i64 t, i64 b) const {
+    const i64 at = L.reverse ? t + 1 : t;
+    return L.resets && at < L.T && L.resets[at * L.B + b] && valid(at, b);
+  }
+  // h before step t, uncut: of the step before, or the initial one (in reverse also where the padding ends).
+  const Real* h_before(i64 t, i64 b) const {
+    const i64 at = L.reverse ? t + 1 : t - 1;
+    if (at < 0 || at >= L.T || !valid(at, b)) return L.h0 + b * R;
+    return L.output + at * L.out_step + b * L.out_row;
+  }
+  bool plain() const { return !L.lengths && !L.resets && !L.mask; }
+};
+
+// A team of more than one only where it pays: waking a worker costs some fifty microseconds, and on a busy machine more.
+// `passes`: products with each weight, 1 forward and 2 backward.
+template <class Real>
+int team_size(const Layer<Real>& L, i64 R, double passes, int wanted) {
+  const double width = sizeof(Real) / 4.0, weights = static_cast<double>(gates_of(L.cell) * L.H) * static_cast<double>((L.ids ? 0 : L.I) + R);
+  const double flops = 2.0 * static_cast<double>(L.T * L.B) * weights * passes * width, bytes = 4.0 * weights * passes * width;
+  const double microseconds = flops / 80e3 + bytes / 8e3;
+  const int worth = static_cast<int>(microseconds / 80.0) + 1;
+  return worth < wanted ? worth : wanted;
+}
+
+// How a team stands to the recurrence: groups of rows that never meet, and in each group lanes that share the units.
+struct Plan {
+  int groups, lanes;
+};
+
+// Cycles of one step, roughly, for a division: arithmetic by tiles, or the panels' bytes from the cache they lie in.
+inline double step_cost(i64 rows, double panel_bytes, int lanes) {
+  const double bytes = panel_bytes / lanes;
+  const double from_memory = bytes / (bytes < 700e3 ? 24.0 : 9.0);
+  const double arithmetic = bytes / 64.0 * static_cast<double>(rows < 3 ? 3 : rows);
+  return (arithmetic > from_memory ? arithmetic : from_memory) + (lanes > 1 ? 1500.0 : 0.0);
+}
+
+inline Plan plan(i64 B, double panel_bytes, i64 panels, bool whole_rows, int threads) {
+  Plan best{1, 1};
+  double cost = step_cost(B, panel_bytes, 1);
+  for (int groups = 1; groups <= threads && groups <= B && groups <= 64; ++groups) {
+    int lanes = whole_rows ? 1 : threads / groups;
+    if (lanes > panels) lanes = static_cast<int>(panels);
+    const double found = step_cost(ceil_div(B, groups), panel_bytes, lanes);
+    if (found < cost * 0.95) {
+      best = {groups, lanes};
+      cost = found;
+    }
+  }
+  return best;
+}
+
+// Asked by member 0 at the end of a block; the barrier that follows shows the answer to all.
+class Stop {
+ public:
+  explicit Stop(const Run& run) : run_(run) {}
+  void ask(const Member& me) {
+    if (me.index == 0 && run_.stop && run_.stop(run_.context)) stopped_.store(true, std::memory_order_relaxed);
+  }
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+
+ private:
+  const Run& run_;
+  std::atomic<bool> stopped_{false};
+};
+
+// The first n lanes of an array, n up to a register's width.
+template <class S>
+typename S::Vec take(const typename S::Real* p, int n) {
+  return n == S::width ? S::load(p) : S::load_n(p, n);
+}
+template <class S>
+void put(typename S::Real* p, typename S::Vec a, int n) {
+  if (n == S::width)
+    S::store(p, a);
+  else
+    S::store_n(p, a, n);
+}
+
+// n numbers to normalise: mean and 1/sigma (Ba et al. 2016), the sums in a fixed order.
+template <class S>
+void moments(const typename S::Real* x, i64 n, typename S::Real& mean, typename S::Real& inverse) {
+  using Real = typename S::Real;
+  constexpr int W = S::width;
+  Real lane[W];
+  auto sum = S::zero();
+  for (i64 i = 0; i < n; i += W) sum = S::add(sum, n - i < W ? S::load_n(x + i, static_cast<int>(n - i)) : S::load(x + i));
+  S::store(lane, sum);
+  Real total = 0;
+  for (int j = 0; j < W; ++j) total += lane[j];
+  mean = total / static_cast<Real>(n);
+  sum = S::zero();
+  const auto centre = S::set1(mean);
+  for (i64 i = 0; i < n; i += W) {
+    const int lanes = n - i < W ? static_cast<int>(n - i) : W;
+    auto d = S::sub(lanes == W ? S::load(x + i) : S::load_n(x + i, lanes), centre);
+    if (lanes < W) d = S::select(S::first(lanes), d, S::zero());
+    sum = S::fma(d, d, sum);
+  }
+  S::store(lane, sum);
+  total = 0;
+  for (int j = 0; j < W; ++j) total += lane[j];
+  inverse = static_cast<Real>(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(total / static_cast<Real>(n)) + 1e-5));
+}
+
+}  // namespace
+}  // namespace unrolled

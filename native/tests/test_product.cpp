@@ -1,0 +1,63 @@
+#include <cmath>
+#include <vector>
+
+#include "check.hpp"
+#include "unrolled/cpu.hpp"
+
+using namespace unrolled;
+
+namespace {
+
+template <class Real>
+void against_loops(i64 M, i64 N, i64 K) {
+  Random random{static_cast<unsigned long long>(M * 1000003 + N * 1009 + K)};
+  std::vector<Real> a(M * K), b(N * K), c(M * N), alone(N);
+  for (auto& x : a) x = static_cast<Real>(random.next());
+  for (auto& x : b) x = static_cast<Real>(random.next());
+  kernels<Real>(chosen()).product(M, N, K, a.data(), b.data(), c.data(), 2);
+  for (i64 m = 0; m < M; ++m)
+    for (i64 n = 0; n < N; ++n) {
+      double exact = 0;
+      for (i64 k = 0; k < K; ++k) exact += static_cast<double>(a[m * K + k]) * static_cast<double>(b[n * K + k]);
+      CHECK(std::fabs(c[m * N + n] - exact) < (sizeof(Real) == 4 ? 1e-5 : 1e-13) * static_cast<double>(K + 1));
+    }
+  // A row alone, by one thread, has the bits it has among others.
+  kernels<Real>(chosen()).product(1, N, K, a.data() + (M - 1) * K, b.data(), alone.data(), 1);
+  for (i64 n = 0; n < N; ++n) CHECK(alone[n] == c[(M - 1) * N + n]);
+}
+
+template <class Real>
+void activations() {
+  const i64 n = 20001;
+  std::vector<Real> x(n), y(n);
+  for (i64 i = 0; i < n; ++i) x[i] = static_cast<Real>((static_cast<double>(i) - 10000) / 700);
+  for (int which = 0; which < 3; ++which) {
+    kernels<Real>(chosen()).activate(which, x.data(), y.data(), n);
+    for (i64 i = 0; i < n; ++i) {
+      const long double v = x[i];
+      const long double exact = which == 0 ? std::exp(v) : which == 1 ? 1 / (1 + std::exp(-v)) : std::tanh(v);
+      const Real rounded = static_cast<Real>(exact);
+      const Real place = std::nextafter(std::fabs(rounded), static_cast<Real>(INFINITY)) - std::fabs(rounded);
+      CHECK(std::fabs(static_cast<double>(y[i] - exact)) <= 4.0 * static_cast<double>(place));
+    }
+  }
+  x[0] = static_cast<Real>(NAN);
+  for (int which = 0; which < 3; ++which) {
+    kernels<Real>(chosen()).activate(which, x.data(), y.data(), 1);
+    CHECK(std::isnan(y[0]));
+  }
+}
+
+}  // namespace
+
+void test_product() {
+  for (i64 M : {1, 2, 5, 6, 7, 13, 50})
+    for (i64 N : {1, 15, 16, 17, 63, 64, 65, 130})
+      for (i64 K : {1, 2, 33, 300}) {
+        against_loops<float>(M, N, K);
+        if (M < 8) against_loops<double>(M, N, K);
+      }
+  against_loops<float>(9, 70, 3000);  // several blocks along K
+  activations<float>();
+  activations<double>();
+}

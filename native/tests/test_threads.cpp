@@ -1,0 +1,57 @@
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#if defined(__unix__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include "check.hpp"
+#include "unrolled/threads.hpp"
+
+using namespace unrolled;
+
+namespace {
+
+// Every member adds its number between two meetings; nobody sees a half-made sum.
+void meet(int threads) {
+  std::atomic<int> sum{0};
+  int size = 0;
+  auto task = [&](Member& me) {
+    for (int round = 1; round <= 20; ++round) {
+      sum += me.index + 1;
+      me.barrier.wait();
+      CHECK(sum == round * me.size * (me.size + 1) / 2);
+      me.barrier.wait();
+    }
+    if (me.index == 0) size = me.size;
+  };
+  parallel(threads, task);
+  CHECK(size == threads || size == 1);  // 1 where another caller had the pool
+}
+
+}  // namespace
+
+void test_threads() {
+  CHECK(available_threads() >= 1);
+  for (int round = 0; round < 50; ++round)
+    for (int threads : {1, 2, 3, 4}) meet(threads);
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i)
+    callers.emplace_back([] {
+      for (int round = 0; round < 30; ++round) meet(2);
+    });
+  for (auto& caller : callers) caller.join();
+#if defined(__unix__) && !defined(__SANITIZE_THREAD__)  // its runtime forbids new threads behind a fork
+  if (std::getenv("UNROLLED_TEST_NO_FORK")) return;  // qemu's user mode cannot fork a program with threads
+  const pid_t child = fork();
+  if (child == 0) {
+    meet(2);
+    _exit(0);
+  }
+  int status = 1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+#endif
+}

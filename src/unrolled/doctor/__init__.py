@@ -1,0 +1,1 @@
+"""What runs on this machine, and whether it computes what it should: ``unrolled doctor``."""

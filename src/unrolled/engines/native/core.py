@@ -1,0 +1,116 @@
+"""The compiled core: found or not and why, its threads, its memory. Everything that touches ``unrolled._native``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import operator
+import os
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RECYCLED = 1 << 20
+"""Bytes from which on an array comes from the core's recycled memory: fresh pages cost several times a warm one."""
+
+
+def _load() -> tuple[Any, str | None]:
+    """The module, and why it is not there."""
+    wish = os.environ.get("UNROLLED_NATIVE", "")
+    why: str | None = None
+    module: Any = None
+    if wish == "off":
+        why = "it is switched off by UNROLLED_NATIVE=off"
+    elif importlib.util.find_spec("unrolled._native") is None:
+        why = "this installation has no compiled core"
+    else:
+        try:
+            module = importlib.import_module("unrolled._native")
+        except ImportError as error:
+            why = f"the compiled core does not load: {error}"
+    if why is not None and wish == "required":
+        raise ImportError(f"UNROLLED_NATIVE=required, but {why}")
+    return module, why
+
+
+_MODULE, _WHY = _load()  # once, and not where torch.compile looks on
+
+
+def missing() -> str | None:
+    """Why there is no compiled core, or None if there is one; ``UNROLLED_NATIVE=required`` makes it an ImportError."""
+    return _WHY
+
+
+def module() -> Any:
+    """``unrolled._native``; only where :func:`missing` is None."""
+    return _MODULE
+
+
+_available = [0.0, 1]  # until when what was read holds, and what was read
+
+
+def threads() -> int:
+    """How many threads a call uses: torch's number, as far as affinity and quota allow.
+
+    These are read again after a second at the earliest: it takes longer than a short call.
+    """
+    now = time.monotonic()
+    if now >= _available[0]:
+        _available[:] = now + 1.0, int(_MODULE.available_threads())
+    return min(torch.get_num_threads(), int(_available[1]))
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An array with undefined contents, from recycled memory where it is large."""
+    n = 4 if dtype is torch.float32 else 8
+    for size in shape:
+        n *= size
+    if n < RECYCLED:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.frombuffer(module().tape(n), dtype=dtype).view(shape)
+
+
+def dropout_mask(p: float, seed: int, stream: int, T: int, B: int, N: int, dtype: torch.dtype) -> Tensor:
+    """Inverted dropout (T, B, N): the bits of :func:`unrolled.engines.masks.hits`."""
+    mask = empty((T, B, N), dtype)
+    fill = module().fill_dropout32 if dtype is torch.float32 else module().fill_dropout64
+    fill(mask.data_ptr(), p, seed, stream, T, B, N, threads())
+    return mask
+
+
+FIELDS = (
+    "cell", "T", "B", "I", "H", "P", "reverse", "layer_norm",
+    "x", "x_step", "x_row", "ids", "ids_step", "ids_row",
+    "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "gain_ih", "gain_hh", "gain_c", "shift_c",
+    "h0", "c0", "lengths", "resets", "mask", "output", "out_step", "out_row", "gates", "cells", "norms",
+)  # fmt: skip
+"""What both directions of a call say of a layer, in the order in which :meth:`Call.set` takes it here."""
+
+FORWARD = ("h_n", "c_n")
+BACKWARD = (
+    "d_output", "d_out_step", "d_out_row", "d_h_n", "d_c_n", "d_gates_in", "d_cells_in", "dx", "dx_step", "dx_row",
+    "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr", "d_gain_ih", "d_gain_hh", "d_gain_c", "d_shift_c", "d_h0", "d_c0",
+    "d_h", "d_gates",
+)  # fmt: skip
+
+
+@functools.cache
+def _order() -> tuple[Any, Any, Any]:
+    """The kinds of call by number type, and what brings values from our order (of either kind) into theirs."""
+    native = module()
+    ours = {name: k for k, name in enumerate(FIELDS + FORWARD + BACKWARD)}
+    return native.Call32, native.Call64, operator.itemgetter(*(ours[name] for name in native.Call32.fields))
+
+
+_NO_FORWARD, _NO_BACKWARD = (0,) * len(FORWARD), (0,) * len(BACKWARD)
+
+
+def call(double: bool, layer: tuple[int, ...], ends: tuple[int, ...] | None, grads: tuple[int, ...] | None) -> Any:
+    """A call of the core: ``layer`` by :data:`FIELDS`, then those of the forward or of the backward call."""
+    single, wide, order = _order()
+    made = wide() if double else single()
+    made.set(list(order(layer + (ends or _NO_FORWARD) + (grads or _NO_BACKWARD))))
+    return made
