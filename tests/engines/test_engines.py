@@ -43,7 +43,7 @@ def test_an_engine_asked_for_by_name_never_falls_back() -> None:
     with pytest.raises(ValueError, match="not one of auto"):
         choose("cuda", Request("lstm"))
     if refusal("native", Request("lstm")):
-        with pytest.raises(ValueError, match="no compiled core|does not load|switched off"):
+        with pytest.raises(ValueError, match=r"no compiled core|does not load|switched off"):
             choose("native", Request("lstm"))
 
 

@@ -103,7 +103,8 @@ def recomputed(plan: Plan, given: Given, d: Cotangents, wanted: Wanted) -> stack
     x, state, weights = tensors[0], tuple(tensors[1 : 1 + n]), tensors[1 + n :]
     output, last, traced = reference.run_layers(
         lambda source, layer, direction: net.call(
-            layer * net.directions + direction, source, state, weights, given.lengths, given.resets, plan.rates, None,
+            layer * net.directions + direction, source, state, weights, given.lengths, given.resets, plan.rates,
+            plan.seed,
         ),
         x, num_layers=net.layers, directions=net.directions, dropout=plan.rates.dropout, seed=plan.seed,
         trace=plan.trace,
