@@ -27,3 +27,4 @@ void test_threads();
 void test_memory();
 void test_product();
 void test_recurrent();
+void test_stepper();

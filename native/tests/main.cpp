@@ -13,6 +13,7 @@ int main() {
     std::printf("%s\n", name_of(isa));
     test_product();
     test_recurrent();
+    test_stepper();
   }
   std::printf("all good\n");
 }

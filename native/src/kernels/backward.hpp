@@ -39,7 +39,10 @@ class Backward {
     rows_ = Array<BackRow<Real>>(run_.threads * L.B);
     for (int g = 0; g < plan_.groups && plan_.lanes > 1; ++g) new (&meetings_.at[g]) Barrier(plan_.lanes);
     outer_.allocate();
-    auto task = [this](Member& me) { work(me); };
+    auto task = [this](Member& me) {
+      if (me.size != run_.threads) plan_ = {1, 1};  // another caller has the workers: this member does it all
+      work(me);
+    };
     parallel(run_.threads, task);
     return !stop_.stopped();
   }

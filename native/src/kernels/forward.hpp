@@ -44,7 +44,10 @@ class Forward {
     scratch_ = Array<Real>(run_.threads * (L.B * scratch_row + 64));
     rows_ = Array<Row<Real>>(run_.threads * L.B);
     for (int g = 0; g < plan_.groups && g < max_groups; ++g) new (&meetings_[g]) Barrier(plan_.lanes);
-    auto task = [this](Member& me) { work(me); };
+    auto task = [this](Member& me) {
+      if (me.size != run_.threads) plan_ = {1, 1};  // another caller has the workers: this member does it all
+      work(me);
+    };
     parallel(run_.threads, task);
     return !stop_.stopped();
   }

@@ -2,6 +2,8 @@
 // where there are few rows: a single chain of multiply-adds per column would wait for itself.
 #pragma once
 
+#include <cstring>
+
 #include "unrolled/stepper.hpp"
 
 #include "gemm.hpp"
@@ -25,7 +27,7 @@ typename S::Vec widen(const std::uint16_t* p) {
     alignas(64) u32 bits[S::width];
     alignas(64) float values[S::width];
     for (int j = 0; j < S::width; ++j) bits[j] = static_cast<u32>(p[j]) << 16;
-    __builtin_memcpy(values, bits, sizeof values);
+    std::memcpy(values, bits, sizeof values);
     return S::load(values);
   }
 }
@@ -44,7 +46,7 @@ typename S::Vec widen(const i8* p) {
 // To bf16, to the nearest, ties to even; a NaN stays one.
 inline std::uint16_t narrow(float x) {
   u32 bits;
-  __builtin_memcpy(&bits, &x, 4);
+  std::memcpy(&bits, &x, 4);
   if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
@@ -105,12 +107,17 @@ void quantise(i64 M, i64 K, const typename S::Real* a, i64 lda, u8* q, i64 ldq, 
   const auto lanes = [K](i64 k) { return static_cast<int>(K - k < W ? K - k : W); };
   for (i64 r = 0; r < M; ++r) {
     const Real* row = a + r * lda;
-    auto most = S::zero();
-    for (i64 k = 0; k < K; k += W) most = S::max(most, S::abs(S::load_n(row + k, lanes(k))));
-    Real lane[W], largest = 0;
+    auto most = S::zero(), odd = S::zero();  // a maximum forgets a NaN, a sum does not
+    for (i64 k = 0; k < K; k += W) {
+      const auto x = S::load_n(row + k, lanes(k));
+      most = S::max(most, S::abs(x));
+      odd = S::fma(x, S::zero(), odd);
+    }
+    Real lane[W], odds[W], largest = 0;
     S::store(lane, most);
-    for (int j = 0; j < W; ++j)
-      if (!(lane[j] <= largest)) largest = lane[j];
+    S::store(odds, odd);
+    for (int j = 0; j < W; ++j) largest = lane[j] > largest ? lane[j] : largest;
+    for (int j = 0; j < W; ++j) largest += odds[j];
     const auto inverse = S::set1(largest > 0 ? Real(127) / largest : Real(0));
     for (i64 k = 0; k < K; k += W) {
       S::store(lane, S::round(S::mul(S::load_n(row + k, lanes(k)), inverse)));
@@ -181,9 +188,9 @@ struct Kept {
       return;
     }
     Real most = 0;
-    for (i64 k = 0; from && k < K; ++k) {
+    for (i64 k = 0; from && k < K && most == most; ++k) {
       const Real size = from[k] < 0 ? -from[k] : from[k];
-      if (!(size <= most)) most = size;  // a NaN stays
+      if (!(size <= most)) most = size;  // a NaN ends it
     }
     w.scale[at] = most / Real(127);
     const Real inverse = most > 0 ? Real(127) / most : Real(0);

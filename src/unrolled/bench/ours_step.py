@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from unrolled.bench.peers_step import Step
 from unrolled.tasks.language.model import LanguageModel
+from unrolled.tasks.language.stepping import step_refusal, stepper_of
 
 
 class NotThere(Exception):  # noqa: N818
     """This installation has no stepper; the message says why."""
 
 
-def stepper(model: LanguageModel, slots: int, storage: str) -> Any:
+class Together:
+    """The package's stepper over a model, all of its slots stepped at once."""
+
+    def __init__(self, model: LanguageModel, slots: int, storage: str) -> None:
+        self._stepper = stepper_of(model, slots, storage)
+        self._slots = torch.tensor([self._stepper.join() for _ in range(slots)])
+
+    def step(self, ids: Tensor) -> Tensor:
+        """ids (slots,) to scores (slots, V), which the next step overwrites."""
+        return self._stepper.step(self._slots, ids)
+
+    def run(self, units: int) -> list[Tensor]:
+        """Units drawn for every slot and fed, in one call."""
+        return self._stepper.run(self._slots, units)
+
+
+def stepper(model: LanguageModel, slots: int, storage: str) -> Together:
     """The package's stepper over a model.
 
     Raises:
-        NotThere: no compiled core, or no stepper in it.
+        NotThere: no compiled core.
     """
-    try:
-        found = importlib.import_module("unrolled.engines.stepper")
-    except ImportError:
-        raise NotThere("this installation has no stepper") from None
-    return found.Stepper(model, slots, storage)
+    why = step_refusal(model, storage)
+    if why is not None:
+        raise NotThere(why)
+    return Together(model, slots, storage)
 
 
 def ours_step(model: LanguageModel, storage: str) -> Step:
@@ -36,7 +49,6 @@ def ours_step(model: LanguageModel, storage: str) -> Step:
 
     def step(token: int) -> Tensor:
         ids[0] = token
-        scores: Tensor = made.step(ids)
-        return scores
+        return made.step(ids)
 
     return step

@@ -9,7 +9,7 @@ import typer
 
 from unrolled.cli.console import unit_name
 from unrolled.cli.loaded import load_language
-from unrolled.cli.options import Given, options
+from unrolled.cli.options import Given, Weights, check_weights, options
 from unrolled.errors import UserError
 
 
@@ -28,12 +28,14 @@ def evaluate(
     window_length: Annotated[
         int | None, typer.Option("--window-length", help="units in a random window (default: --bptt of the run)", min=1)
     ] = None,
+    weights: Weights = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)] = None,
 ) -> None:
     """Measure a trained model on its held-out text: every unit once, with carried state."""
     if part not in ("test", "dev", "train"):
         raise UserError(f"--part {part}: not one of test, dev, train")
+    check_weights(weights)
     loaded = load_language(run, threads)
     from unrolled.data.corpus import load_corpus
     from unrolled.tasks.language import evaluation
@@ -58,6 +60,11 @@ def evaluate(
     if windows:
         length = window_length or int(loaded.config["train"]["bptt"])  # an unbroken text has it in steps
         figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, length, seed=1)
+    if weights is not None:
+        from unrolled.tasks.language.stepping import Stepped
+
+        quantised = evaluation.evaluate(Stepped(loaded.model, weights), corpus, part, streams)
+        figures |= {"weights": weights, "weights_nats": quantised.nats}
     if as_json:
         print(json.dumps(figures))
         return
@@ -72,3 +79,6 @@ def evaluate(
             f"windows      {figures['window_nats']:.4f} nats per {unit}, {windows} of {length} units, each "
             "from a zero state"
         )
+    if weights is not None:
+        nats = quantised.nats
+        print(f"{weights:<12} {nats:.4f} nats per {unit}, a change of {nats - found.nats:+.5f}, read with such weights")

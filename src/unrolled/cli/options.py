@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 
 import typer
 
+from unrolled.decoding.config import WEIGHTS
+from unrolled.errors import UserError
 from unrolled.settings import field_type, flag_name, from_dict
 
 C = TypeVar("C")
@@ -34,6 +36,18 @@ GOES_WITH = {
     "optimiser": ("weight_decay", "momentum"),
 }
 """An explicit setting removes these below it: what a preset chose for its own cell is no reason to refuse another."""
+
+Weights = typing.Annotated[
+    str | None,
+    typer.Option("--weights", help=f"keep the weights as {', '.join(WEIGHTS)}: fewer bits are faster, and what they "
+                 "cost is printed (default: as trained)"),
+]  # fmt: skip
+
+
+def check_weights(weights: str | None) -> None:
+    """Raises UserError where ``--weights`` is none of those that there are."""
+    if weights is not None and weights not in WEIGHTS:
+        raise UserError(f"--weights {weights}: not one of {', '.join(WEIGHTS)}")
 
 
 class Given:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unrolled.cli.loaded import Loaded, load_language
-from unrolled.cli.options import Given, options
+from unrolled.cli.options import Given, Weights, check_weights, options
 from unrolled.data.config import UNKNOWN
 from unrolled.decoding.config import SampleConfig
 from unrolled.errors import UserError
@@ -31,6 +31,7 @@ def sample(
     unknown: Annotated[
         str, typer.Option("--unknown", help=f"units of the prompt that the vocabulary lacks: {', '.join(UNKNOWN)}")
     ] = "error",
+    weights: Weights = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)] = None,
 ) -> None:
@@ -38,20 +39,23 @@ def sample(
     config = given.build(SampleConfig)
     if unknown not in UNKNOWN:
         raise UserError(f"--unknown {unknown}: not one of {', '.join(UNKNOWN)}")
+    check_weights(weights)
     start = _prompt(prompt, prompt_file)
     loaded = load_language(run, threads)
-    from unrolled.tasks.language.writing import write
+    from unrolled.tasks.language.writing import write_all
 
     divided = n > 1 and loaded.units.end_text != "\n"
     written = []
-    for index in range(n):
-        pieces = write(loaded.model, loaded.units, start, config, index=index, unknown=unknown)
+    samples = write_all(loaded.model, loaded.units, start, config, n=n, unknown=unknown, weights=weights)
+    for index, pieces in enumerate(samples):
         if as_json:
             text = "".join(pieces)
             print(json.dumps({"prompt": start, "text": text, "seed": config.seed, "index": index}, ensure_ascii=False))
         else:
             text = _stream(start, pieces, divider=divided and index + 1 < n)
         written.append(start + text)
+    if weights in ("bf16", "int8"):
+        _tell_cost(loaded, weights, written[0])
     if loaded.units.end is not None and n > 1:
         _tell_novelty(loaded, written)
 
@@ -82,6 +86,18 @@ def _stream(start: str, pieces: Iterator[str], *, divider: bool) -> str:
         text += piece
     print("\n" + "-" * 16 if divider else "")
     return text
+
+
+def _tell_cost(loaded: Loaded, weights: str, text: str) -> None:
+    """What the quantised weights cost, measured on the first sample with its prompt."""
+    from unrolled.tasks.language.stepping import divergence
+    from unrolled.tasks.language.writing import start_ids
+
+    ids, _ = start_ids(loaded.units, text, "skip")
+    if len(ids):
+        nats, n = divergence(loaded.model, weights, ids)
+        print(f"{weights} weights cost {nats:.5f} nats a unit, mean divergence from the trained ones over {n:,} units "
+              f"of this text; for held-out text: unrolled evaluate --weights {weights}", file=sys.stderr)  # fmt: skip
 
 
 def _tell_novelty(loaded: Loaded, written: list[str]) -> None:

@@ -6,6 +6,9 @@ import dataclasses
 
 from unrolled.settings import check, option
 
+WEIGHTS = ("float32", "bf16", "int8")
+"""What :class:`unrolled.engines.stepper.Stepper` may keep weights in."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:

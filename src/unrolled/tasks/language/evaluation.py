@@ -9,11 +9,11 @@ from unrolled.data.corpus import Corpus
 from unrolled.data.heldout import HeldoutChunk, heldout_records, heldout_streams, random_windows
 from unrolled.data.units import TokenArray
 from unrolled.tasks.base import Evaluation
-from unrolled.tasks.language.measure import BlockSums, reading, unit_nats
-from unrolled.tasks.language.model import LanguageModel, State
+from unrolled.tasks.language.measure import BlockSums, Reader, reading, unit_nats
+from unrolled.tasks.language.model import State
 
 
-def measure(model: LanguageModel, chunks: Iterable[HeldoutChunk], units: int) -> BlockSums:
+def measure(model: Reader, chunks: Iterable[HeldoutChunk], units: int) -> BlockSums:
     """Sum the nats of every target that counts; ``units`` of them are expected.
 
     Chunks that are not ``fresh`` continue from the state of the one before. Neither the model's mode nor any random
@@ -31,12 +31,12 @@ def measure(model: LanguageModel, chunks: Iterable[HeldoutChunk], units: int) ->
     return sums or BlockSums(units, 1)
 
 
-def measure_range(model: LanguageModel, tokens: TokenArray, start: int, stop: int, streams: int) -> BlockSums:
+def measure_range(model: Reader, tokens: TokenArray, start: int, stop: int, streams: int) -> BlockSums:
     """Tokens [start, stop) in ``streams`` streams, each warmed on the 512 units before it; 1 is the exact reading."""
     return measure(model, heldout_streams(tokens, start, stop, streams=streams), stop - start)
 
 
-def evaluate(model: LanguageModel, corpus: Corpus, part: str, streams: int) -> Evaluation:
+def evaluate(model: Reader, corpus: Corpus, part: str, streams: int) -> Evaluation:
     """Nats per unit of a whole part, its 95 % interval (see :class:`BlockSums`), and what it is in bits.
 
     ``bpc`` and ``bpb`` are bits per character and per byte of the original file. Where the part begins with the text's
@@ -60,7 +60,7 @@ def evaluate(model: LanguageModel, corpus: Corpus, part: str, streams: int) -> E
     return Evaluation(sums.mean, sums.units, sums.interval(), figures)
 
 
-def window_nats(model: LanguageModel, corpus: Corpus, part: str, windows: int, length: int, seed: int) -> float:
+def window_nats(model: Reader, corpus: Corpus, part: str, windows: int, length: int, seed: int) -> float:
     """Nats per unit over random windows of ``length`` units, each from a zero state (NaN for records).
 
     For comparison with projects that report this; it asks more of a network, whose memory is empty at each start.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unrolled.tasks.language.model import LanguageModel, State
+from unrolled.tasks.language.model import State
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -26,8 +26,26 @@ FEWEST_BLOCKS = 20
 NORMAL_95 = 1.959963984540054
 
 
+class Reader(Protocol):
+    """What a text is measured with: a language model, or one that reads as it does."""
+
+    V: int
+    head: nn.Linear
+    training: bool
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+    def features(
+        self, ids: Tensor, state: State = None, *, resets: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]: ...
+
+    def scores(self, output: Tensor) -> Tensor: ...
+
+
 @contextmanager
-def reading(model: LanguageModel) -> Iterator[None]:
+def reading(model: Reader) -> Iterator[None]:
     """Evaluation mode without gradients; the training mode is put back. Nothing random runs inside."""
     was = model.training
     model.eval()
@@ -39,7 +57,7 @@ def reading(model: LanguageModel) -> Iterator[None]:
 
 
 def unit_nats(
-    model: LanguageModel,
+    model: Reader,
     ids: npt.NDArray[Any],
     targets: npt.NDArray[Any],
     state: State,

@@ -5,55 +5,90 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from unrolled.data.units import Units
 from unrolled.decoding.config import SampleConfig
 from unrolled.decoding.sampling import generate
+from unrolled.decoding.stepping import Samples
 from unrolled.decoding.text import until
 from unrolled.state import select
 from unrolled.tasks.language.measure import reading
 from unrolled.tasks.language.model import LanguageModel, State
 from unrolled.tasks.language.scoring import boundary
+from unrolled.tasks.language.stepping import step_refusal, stepper_of
 
 PROMPT_CHUNK = 512
+TOGETHER = 256
+"""Samples drawn at once at most."""
 
 
 def write(
     model: LanguageModel, units: Units, prompt: str, config: SampleConfig, *, index: int = 0, unknown: str = "error"
 ) -> Iterator[str]:
-    """What the model writes after ``prompt``, piece by piece as it is drawn.
+    """What the model writes after ``prompt``, piece by piece: sample ``index`` of :func:`write_all`."""
+    return next(write_all(model, units, prompt, config, first=index, unknown=unknown))
+
+
+def write_all(
+    model: LanguageModel,
+    units: Units,
+    prompt: str,
+    config: SampleConfig,
+    *,
+    n: int = 1,
+    first: int = 0,
+    unknown: str = "error",
+    weights: str | None = None,
+) -> Iterator[Iterator[str]]:
+    """What the model writes after ``prompt``, ``n`` times, each piece by piece as it is drawn.
 
     Without a prompt it begins as a line, or a record, begins. A model of records ends a sample where the record ends.
+    The samples are to be read one after another; on the compiled core they are drawn together.
 
     Args:
-        index: the number of the sample, from 0: each has its own stream of ``config.seed``, and is the same however
+        first: the number of the first sample: each has its own stream of ``config.seed``, and is the same however
             many are asked for.
         unknown: what becomes of a unit of the prompt that the vocabulary lacks: error, skip or replace.
+        weights: what the compiled core keeps the weights in, see :class:`~unrolled.engines.stepper.Stepper`.
     Raises:
-        UserError: an unknown unit in the prompt; scores that are not finite.
+        UserError: an unknown unit in the prompt; scores that are not finite; ``weights`` other than the model's own
+            where the compiled core does not take the model.
     """
-    used = units.encode(prompt, unknown=unknown, where="the prompt")
-    start = boundary(units)
-    ids = used if start is None or (len(used) and units.end is None) else np.concatenate(([start], used))
+    ids, used = start_ids(units, prompt, unknown)
     with reading(model):
         scores, state = read(model, ids)
+    model.eval()
+    drawn: Iterator[Iterator[int]]
+    if weights is not None or step_refusal(model) is None:
+        stepper = stepper_of(model, min(n, TOGETHER), weights)
+        drawn = iter(Samples(stepper, state, config, n=n, first=first, stop=units.end, used=used))
+    else:
+        drawn = (
+            generate(model, state, scores, config, index=index, stop=lambda unit: unit == units.end, used=used)
+            for index in range(first, first + n)
+        )
 
-    def pieces() -> Iterator[str]:
+    def pieces(sample: Iterator[int]) -> Iterator[str]:
         decoder = units.decoder()
         if not prompt[-1:].isspace():  # what is written goes on behind the prompt: a space first, where units have one
             for unit in used:
-                decoder.push(int(unit))
-        drawn = generate(
-            model, state, scores, config, index=index, stop=lambda unit: unit == units.end, used=[int(u) for u in used]
-        )
-        for unit in drawn:
+                decoder.push(unit)
+        for unit in sample:
             yield decoder.push(unit)
         yield decoder.flush()
 
-    model.eval()
-    return (piece for piece in until(pieces(), config.stop) if piece)
+    return ((piece for piece in until(pieces(sample), config.stop) if piece) for sample in drawn)
+
+
+def start_ids(units: Units, prompt: str, unknown: str) -> tuple[npt.NDArray[np.int64], list[int]]:
+    """What is read before the first unit is drawn, and the units of the prompt in it."""
+    used = units.encode(prompt, unknown=unknown, where="the prompt")
+    start = boundary(units)
+    ids = used if start is None or (len(used) and units.end is None) else np.concatenate(([start], used))
+    return ids, [int(unit) for unit in used]
 
 
 def read(model: LanguageModel, ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[Tensor, State]:
