@@ -73,6 +73,11 @@ void bind_machine(nb::module_& m) {
     throw std::invalid_argument(name + ": not an instruction set; see supported_isas()");
   });
   m.def("available_threads", &available_threads);
+  m.def("borrow_threads", [](std::size_t run, std::size_t index, std::size_t size) {
+    borrow({reinterpret_cast<decltype(Lender::run)>(run), reinterpret_cast<decltype(Lender::index)>(index),
+            reinterpret_cast<decltype(Lender::size)>(size)});
+  });
+  m.def("borrowed_threads", &borrowed);
   m.def("idle_bytes", &idle_bytes);
   m.def("idle_cap", &idle_cap);
   m.def("set_idle_cap", &set_idle_cap);

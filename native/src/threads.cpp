@@ -131,6 +131,13 @@ Pool& pool() {
   return *found;
 }
 
+struct Lent {
+  Lender lender{};
+#if !defined(_WIN32)
+  pid_t borrower = 0;
+#endif
+} lent;
+
 #if defined(__linux__)
 // Processors' worth of time that a cgroup grants, or 0 where it sets no bound.
 int quota() {
@@ -179,7 +186,47 @@ int available_threads() {
   return n < 1 ? 1 : n;
 }
 
+namespace {
+
+// Runs the job on a lent team; false where there is none for this call.
+bool run_lent(const Job& job) {
+  const Lender& lender = lent.lender;
+  if (!lender.run || job.size < 2) return false;
+#if !defined(_WIN32)
+  if (lent.borrower != getpid()) return false;  // a fork copies the lender's records, not its threads
+#endif
+  auto member = [](void* context) {
+    const Job& job = *static_cast<const Job*>(context);
+    FlushDenormals flush;
+    const int index = lent.lender.index(), size = lent.lender.size();
+    if (size == job.size) {
+      Member me{index, size, *job.barrier};
+      job.task(job.context, me);
+    } else if (index == 0) {  // fewer than asked for: within another team, or under a limit
+      Barrier alone(1);
+      Member me{0, 1, alone};
+      job.task(job.context, me);
+    }
+  };
+  lender.run(member, const_cast<Job*>(&job), static_cast<unsigned>(job.size), 0);
+  return true;
+}
+
+}  // namespace
+
+void borrow(const Lender& lender) {
+  lent.lender = lender;
+#if !defined(_WIN32)
+  lent.borrower = getpid();
+#endif
+}
+
+bool borrowed() { return lent.lender.run != nullptr; }
+
 void detail::run_team(int threads, void (*task)(void*, Member&), void* context) {
+  Barrier barrier(threads);
+  const Job job{task, context, &barrier, threads};
+  if (run_lent(job)) return;
   Pool* shared = nullptr;
   if (threads > 1) {
     shared = &pool();
@@ -194,8 +241,7 @@ void detail::run_team(int threads, void (*task)(void*, Member&), void* context) 
   }
   while (static_cast<int>(shared->workers.size()) < threads - 1)
     shared->workers.push_back(std::make_unique<Worker>(static_cast<int>(shared->workers.size()) + 1));
-  Barrier barrier(threads);
-  for (int i = 1; i < threads; ++i) shared->workers[i - 1]->start({task, context, &barrier, threads});
+  for (int i = 1; i < threads; ++i) shared->workers[i - 1]->start(job);
   Member me{0, threads, barrier};
   task(context, me);
   for (int i = 1; i < threads; ++i) shared->workers[i - 1]->join();

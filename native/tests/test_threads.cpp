@@ -31,9 +31,45 @@ void meet(int threads) {
   CHECK(size == threads || size == 1);  // 1 where another caller had the pool
 }
 
+thread_local int lent_index = 0;
+int lent_size = 0;
+
+// A lender in the manner of an OpenMP runtime; it never gives more than three members.
+void lend(void (*task)(void*), void* context, unsigned threads, unsigned) {
+  lent_size = threads < 3 ? static_cast<int>(threads) : 3;
+  std::vector<std::thread> members;
+  for (int i = 1; i < lent_size; ++i)
+    members.emplace_back([=] {
+      lent_index = i;
+      task(context);
+    });
+  task(context);
+  for (auto& member : members) member.join();
+}
+
+void meet_on_lent_threads() {
+  borrow({lend, [] { return lent_index; }, [] { return lent_size; }});
+  CHECK(borrowed());
+  for (int threads : {1, 2, 3}) {
+    lent_size = 0;
+    meet(threads);
+    CHECK(lent_size == (threads > 1 ? threads : 0));
+  }
+  int runs = 0;
+  auto task = [&](Member& me) {
+    CHECK(me.size == 1 && me.index == 0);
+    ++runs;
+  };
+  parallel(4, task);  // fewer came than were asked for: one does it all, once
+  CHECK(runs == 1);
+  borrow({});
+  CHECK(!borrowed());
+}
+
 }  // namespace
 
 void test_threads() {
+  meet_on_lent_threads();
   CHECK(available_threads() >= 1);
   for (int round = 0; round < 50; ++round)
     for (int threads : {1, 2, 3, 4}) meet(threads);

@@ -28,6 +28,21 @@ struct Member {
 // Processors this process may use: affinity and the cgroup's quota, at least 1.
 int available_threads();
 
+// The team of another runtime in this process, by the entry points that OpenMP's runtimes share on Linux: run(task,
+// context, threads, 0) is GOMP_parallel, index and size are omp_get_thread_num and omp_get_num_threads. A program that
+// computes with such a runtime should lend it: its threads spin for milliseconds after their work, and a second pool
+// would wait for the processors that they hold.
+struct Lender {
+  void (*run)(void (*task)(void*), void* context, unsigned threads, unsigned flags);
+  int (*index)();
+  int (*size)();
+};
+
+// From here on teams are the lender's, in this process though not behind a fork; an empty lender ends it. Not while a
+// call is under way.
+void borrow(const Lender& lender);
+bool borrowed();
+
 namespace detail {
 void run_team(int threads, void (*task)(void*, Member&), void* context);
 }

@@ -68,10 +68,13 @@ inline double step_cost(i64 rows, double panel_bytes, int lanes) {
   return (arithmetic > from_memory ? arithmetic : from_memory) + (lanes > 1 ? 1500.0 : 0.0);
 }
 
+// Of two plans that cost about the same, the one with more groups: lanes meet at every step and read each other's units,
+// which takes several times as long where the processors share no cache.
 inline Plan plan(i64 B, double panel_bytes, i64 panels, bool whole_rows, int threads) {
   Plan best{1, 1};
   double cost = step_cost(B, panel_bytes, 1);
-  for (int groups = 1; groups <= threads && groups <= B && groups <= 64; ++groups) {
+  const int most = static_cast<int>(B < 64 ? B : 64);
+  for (int groups = threads < most ? threads : most; groups > 0; --groups) {
     int lanes = whole_rows ? 1 : threads / groups;
     if (lanes > panels) lanes = static_cast<int>(panels);
     const double found = step_cost(ceil_div(B, groups), panel_bytes, lanes);

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.util
 import operator
 import os
+import sys
 import time
 from typing import Any
 
@@ -36,7 +38,23 @@ def _load() -> tuple[Any, str | None]:
     return module, why
 
 
+def _share_threads(module: Any) -> None:
+    """Lend torch's OpenMP team to the core: its threads spin for milliseconds after an operation of torch, and a pool
+    of our own would wait for the processors that they hold. Other platforms keep the core's own pool."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        # a library handle also finds what the library itself is linked to: the very runtime that torch uses
+        runtime = ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        module.borrow_threads(*(ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names))
+    except (OSError, AttributeError):
+        pass  # another build of torch, with other threads
+
+
 _MODULE, _WHY = _load()  # once, and not where torch.compile looks on
+if _MODULE is not None:
+    _share_threads(_MODULE)
 
 
 def missing() -> str | None:

@@ -1,0 +1,84 @@
+"""Whose threads the native engine works on, and that it does not matter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+import unrolled
+from tests.cases import needs_core
+from tests.tolerances import assert_same
+from unrolled.engines.native import core
+
+pytestmark = needs_core
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(core, "_available", [float("inf"), 2])  # whatever this machine has
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def results() -> list[Tensor]:
+    """Output and gradients of a layer that is large enough for a team."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = unrolled.layers.LSTM(64, 64, engine="native")
+        x = torch.randn(20, 32, 64, requires_grad=True)
+    output, _ = net(x)
+    return [output, *torch.autograd.grad(output.square().sum(), [x, *net.parameters()])]
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or "OpenMP" not in torch.__config__.parallel_info(),
+    reason="torch lends its threads on Linux, where it has OpenMP",
+)
+def test_torch_lends_its_threads() -> None:
+    assert core.module().borrowed_threads()
+
+
+def test_own_and_lent_threads_give_the_same_bits(two_threads: None) -> None:
+    lent = results()
+    core.module().borrow_threads(0, 0, 0)
+    try:
+        assert not core.module().borrowed_threads()
+        own = results()
+    finally:
+        core._share_threads(core.module())
+    assert_same(own, lent)
+
+
+def test_calls_from_several_threads_at_once(two_threads: None) -> None:
+    expected = results()
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(lambda _: results()[:1], range(12)):
+            assert_same(found, expected[:1])
+
+
+FORKED = """
+import os, torch, unrolled
+from unrolled.engines.native import core
+core._available[:] = float("inf"), 2
+torch.set_num_threads(2)
+net = unrolled.layers.GRU(64, 64, engine="native").requires_grad_(False)
+x = torch.randn(40, 32, 64)
+expected = net(x)[0]
+child = os.fork()
+if child == 0:
+    os._exit(0 if net(x)[0].numpy().tobytes() == expected.numpy().tobytes() else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=120)
