@@ -28,12 +28,16 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def results() -> list[Tensor]:
-    """Output and gradients of a layer that is large enough for a team."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        net = unrolled.layers.LSTM(64, 64, engine="native")
-        x = torch.randn(20, 32, 64, requires_grad=True)
+@pytest.fixture
+def net() -> unrolled.layers.LSTM:
+    """Large enough, with 20 steps of 32 rows, for a team."""
+    torch.manual_seed(3)
+    return unrolled.layers.LSTM(64, 64, engine="native")
+
+
+def results(net: unrolled.layers.LSTM) -> list[Tensor]:
+    """Output and gradients."""
+    x = torch.linspace(-2, 2, 20 * 32 * 64).sin().view(20, 32, 64).requires_grad_()
     output, _ = net(x)
     return [output, *torch.autograd.grad(output.square().sum(), [x, *net.parameters()])]
 
@@ -46,21 +50,21 @@ def test_torch_lends_its_threads() -> None:
     assert core.module().borrowed_threads()
 
 
-def test_own_and_lent_threads_give_the_same_bits(two_threads: None) -> None:
-    lent = results()
+def test_own_and_lent_threads_give_the_same_bits(net: unrolled.layers.LSTM, two_threads: None) -> None:
+    lent = results(net)
     core.module().borrow_threads(0, 0, 0)
     try:
         assert not core.module().borrowed_threads()
-        own = results()
+        own = results(net)
     finally:
         core._share_threads(core.module())
     assert_same(own, lent)
 
 
-def test_calls_from_several_threads_at_once(two_threads: None) -> None:
-    expected = results()
+def test_calls_from_several_threads_at_once(net: unrolled.layers.LSTM, two_threads: None) -> None:
+    expected = results(net)
     with ThreadPoolExecutor(3) as pool:
-        for found in pool.map(lambda _: results()[:1], range(12)):
+        for found in pool.map(lambda _: results(net)[:1], range(12)):
             assert_same(found, expected[:1])
 
 

@@ -49,8 +49,10 @@ def gather() -> dict[str, dict[str, str]]:
             "native has here": ", ".join(native.supported_isas()),
             "UNROLLED_ISA": os.environ.get("UNROLLED_ISA", "not set"),
         }
-        found["threads"]["native may use"] = str(native.available_threads())
-        found["threads"]["native works on"] = "torch's OpenMP threads" if native.borrowed_threads() else "its own threads"
+        found["threads"] |= {
+            "native may use": str(native.available_threads()),
+            "native works on": "torch's OpenMP threads" if native.borrowed_threads() else "its own threads",
+        }
         found["memory"] |= {
             "native keeps at most, idle": f"{native.idle_cap() / 1e6:.0f} MB (UNROLLED_KEEP_BYTES)",
             "idle now": f"{native.idle_bytes() / 1e6:.1f} MB",
