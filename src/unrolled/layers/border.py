@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +13,7 @@ from unrolled.engines.select import autocasting, values_visible
 from unrolled.shapes import ShapeError, expect
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A call in the one form used inside: time first, batched, states present."""
 
     x: Tensor  # (T, B, I), or ids (T, B)
@@ -30,11 +28,18 @@ class Entry:
         """For engines that know no embedding: its rows in the place of the ids."""
         if self.embedding is None:
             return self
-        return dataclasses.replace(self, x=F.embedding(self.x, self.embedding), embedding=None)
+        return self._replace(x=F.embedding(self.x, self.embedding), embedding=None)
 
     @property
     def tokens(self) -> bool:
         return not self.x.is_floating_point()
+
+
+def weight_of(layer: Any, name: str = "weight_ih_l0") -> Tensor:
+    """A layer's parameter. ``getattr`` reaches it through Module's own look-up, which is slow; one that a
+    parametrisation computes is found by nothing else."""
+    found: Tensor | None = layer._parameters.get(name)
+    return getattr(layer, name) if found is None else found  # type: ignore[no-any-return]
 
 
 def enter(
@@ -61,7 +66,7 @@ def enter(
     _check_input(layer, x)
     rows = _lengths(lengths, x, batched)
     if embedding is not None:
-        check_embedding(embedding, x, layer.weight_ih_l0)
+        check_embedding(embedding, x, weight_of(layer))
     if not x.is_floating_point():
         check_ids(x, layer.input_size if embedding is None else embedding.shape[0], rows)
     state = _state(layer, x, hx, batched)
@@ -160,16 +165,15 @@ def _check_input(layer: Any, x: Tensor) -> None:
         raise ShapeError(
             f"input has shape {tuple(x.shape)}, expected a last dimension of input_size = {layer.input_size}"
         )
-    check_dtype(x, layer.weight_ih_l0)
+    check_dtype(x, weight_of(layer))
 
 
 def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
     rows, B = layer.num_layers * (2 if layer.bidirectional else 1), x.shape[1]
     sizes = [layer.proj_size or layer.hidden_size] + ([layer.hidden_size] if layer.mode == "LSTM" else [])
     if hx is None:
-        like = layer.weight_ih_l0
-        dtype = x.dtype if x.is_floating_point() else like.dtype
-        return tuple(torch.zeros(rows, B, N, dtype=dtype, device=x.device) for N in sizes)
+        dtype = x.dtype if x.is_floating_point() else weight_of(layer).dtype
+        return tuple([torch.zeros(rows, B, N, dtype=dtype, device=x.device) for N in sizes])
     states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
     if len(states) != len(sizes):
         raise ValueError(f"hx holds {len(states)} tensors, expected {'(h, c)' if len(sizes) == 2 else 'h alone'}")
@@ -178,7 +182,7 @@ def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
             expect(f"hx ({name})", tuple(s.shape), (rows, B, N), "(L*D, B, N)")
         else:
             expect(f"hx ({name})", tuple(s.shape), (rows, N), "(L*D, N), as the input is unbatched")
-        check_state(name, s, x, layer.weight_ih_l0)
+        check_state(name, s, x, weight_of(layer))
     return states if batched else tuple(s.unsqueeze(1) for s in states)
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from unrolled.cells import Cell, check_init
 from unrolled.engines import Call, Trace, aten, masks, native, reference
 from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
-from unrolled.layers.border import Entry, enter, leave
+from unrolled.layers.border import Entry, enter, leave, weight_of
 from unrolled.layers.weights import reinitialise
 
 _SHAPING = frozenset(
@@ -142,25 +142,16 @@ class Recurrent(nn.RNNBase):
     # -- the choice of an engine -------------------------------------------------------------------------------
 
     def _request(self, entry: Entry | None = None, trace: bool = False) -> Request:
-        like: Any = self.weight_ih_l0
-        device, plain = like.device.type, entry is None
-        return Request(
-            self._cell(0).name,
-            proj_size=self.proj_size > 0,
-            layer_norm=self.layer_norm,
-            recurrent_dropout=self.recurrent_dropout > 0 and self.training,
-            zoneout=any(self.zoneout),
-            lengths=entry is not None and entry.lengths is not None,
-            resets=entry is not None and entry.resets is not None,
-            trace=trace,
-            tokens=entry is not None and entry.tokens and entry.embedding is None,
-            embedding=entry is not None and entry.embedding is not None,
-            device="cpu" if plain else device,
-            dtype=torch.float32 if plain else like.dtype,
-            autocast=not plain and autocasting(device),
-            transformed=not plain and transformed(),
-            compiled=not plain and torch.compiler.is_compiling(),
-        )
+        own = (self._cell(0).name, self.proj_size > 0, self.layer_norm, self._recurrent_dropout > 0 and self.training,
+               any(self._zoneout))  # fmt: skip
+        if entry is None:
+            return Request(*own)
+        like = weight_of(self)
+        device, embedded = like.device.type, entry.embedding is not None
+        return Request(  # by place: naming fourteen fields takes as long as the smallest kernel
+            *own, entry.lengths is not None, entry.resets is not None, trace, entry.tokens and not embedded, embedded,
+            device, like.dtype, autocasting(device), transformed(), torch.compiler.is_compiling(),
+        )  # fmt: skip
 
     def explain(
         self,
@@ -229,9 +220,9 @@ class Recurrent(nn.RNNBase):
         )  # fmt: skip
 
     def _run_native(self, entry: Entry, trace: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Trace]]:
-        weights = [getattr(self, full) for _, names in self._cells() for _, full in names]
+        weights = [weight_of(self, full) for _, names in self._cells() for _, full in names]
         assert self._net is not None
-        rates = native.Rates(self.dropout, self.recurrent_dropout, self.zoneout if any(self.zoneout) else ())
+        rates = native.Rates(self.dropout, self._recurrent_dropout, self._zoneout if any(self._zoneout) else ())
         return native.run_stack(
             self._net, entry.x, entry.state, weights, rates=rates, seed=self._seed(), lengths=entry.lengths,
             resets=entry.resets, trace=trace, embedding=entry.embedding,
@@ -248,7 +239,7 @@ class Recurrent(nn.RNNBase):
         """One draw for each forward call that needs masks of ours."""
         if not self.training:
             return None
-        drops = self.recurrent_dropout > 0 or any(self.zoneout) or (self.dropout > 0 and self.num_layers > 1)
+        drops = self._recurrent_dropout > 0 or any(self._zoneout) or (self.dropout > 0 and self.num_layers > 1)
         return masks.draw_seed() if drops else None
 
     def _call(self, entry: Entry, x: Tensor, layer: int, direction: int, seed: Tensor | None) -> Call:

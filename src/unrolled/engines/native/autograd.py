@@ -86,8 +86,7 @@ def run(plan: Plan, given: Given) -> Made:
         x.requires_grad or h0.requires_grad or (c0 is not None and c0.requires_grad)
         or any([w.requires_grad for w in weights])
     ):  # fmt: skip
-        with torch.no_grad():
-            return stack.forward(plan.task(given), plan.trace)
+        return stack.forward(plan.task(given), plan.trace)
     found: tuple[Tensor, ...] = _apply(plan, x, h0, c0, lengths, resets, *weights)
     return Made(found[0], found[1], found[2] if c0 is not None else None, found[-1] if plan.trace else None)
 

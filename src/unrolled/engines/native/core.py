@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import importlib
 import importlib.util
-import operator
 import os
 import sys
 import time
@@ -103,11 +101,10 @@ FIELDS = (
     "cell", "T", "B", "I", "H", "P", "reverse", "layer_norm",
     "x", "x_step", "x_row", "ids", "ids_step", "ids_row",
     "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "gain_ih", "gain_hh", "gain_c", "shift_c",
-    "h0", "c0", "lengths", "resets", "mask", "output", "out_step", "out_row", "gates", "cells", "norms",
+    "h0", "c0", "lengths", "resets", "mask", "output", "out_step", "out_row", "h_n", "c_n", "gates", "cells", "norms",
 )  # fmt: skip
-"""What both directions of a call say of a layer, in the order in which :meth:`Call.set` takes it here."""
+"""What both directions of a call say of a layer, in the core's own order (the backward call needs no h_n and c_n)."""
 
-FORWARD = ("h_n", "c_n")
 BACKWARD = (
     "d_output", "d_out_step", "d_out_row", "d_h_n", "d_c_n", "d_gates_in", "d_cells_in", "dx", "dx_step", "dx_row",
     "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr", "d_gain_ih", "d_gain_hh", "d_gain_c", "d_shift_c", "d_h0", "d_c0",
@@ -115,20 +112,15 @@ BACKWARD = (
 )  # fmt: skip
 
 
-@functools.cache
-def _order() -> tuple[Any, Any, Any]:
-    """The kinds of call by number type, and what brings values from our order (of either kind) into theirs."""
-    native = module()
-    ours = {name: k for k, name in enumerate(FIELDS + FORWARD + BACKWARD)}
-    return native.Call32, native.Call64, operator.itemgetter(*(ours[name] for name in native.Call32.fields))
+"""What the backward call says besides."""
 
 
-_NO_FORWARD, _NO_BACKWARD = (0,) * len(FORWARD), (0,) * len(BACKWARD)
-
-
-def call(double: bool, layer: tuple[int, ...], ends: tuple[int, ...] | None, grads: tuple[int, ...] | None) -> Any:
-    """A call of the core: ``layer`` by :data:`FIELDS`, then those of the forward or of the backward call."""
-    single, wide, order = _order()
-    made = wide() if double else single()
-    made.set(list(order(layer + (ends or _NO_FORWARD) + (grads or _NO_BACKWARD))))
+def call(double: bool, fields: list[int]) -> Any:
+    """A call of the core: ``fields`` by :data:`FIELDS`, then, of a backward call, those by :data:`BACKWARD`."""
+    made = _MODULE.Call64() if double else _MODULE.Call32()
+    made.set(fields)
     return made
+
+
+if _MODULE is not None and tuple(_MODULE.Call32.fields) != FIELDS + BACKWARD:
+    raise ImportError("the compiled core is of another version than this package: install it again")

@@ -24,6 +24,9 @@ PARAMETERS = (
 )  # fmt: skip
 """In the order in which the core takes them."""
 
+REMEMBERED = 64
+"""Layouts that a net keeps at a time: lengths and batches mostly repeat."""
+
 _ALIGN = 16  # numbers: a part of the tape begins at a whole cache line
 
 
@@ -64,9 +67,21 @@ class Net:
         self.per_row = len(self.names[0])
         self.slots = [PARAMETERS.index(name) for name in self.names[0]]
         """Of every parameter of a row, its place among the core's."""
+        self._layouts: dict[tuple[int, int, bool, bool], Layout] = {}
 
     def layout(self, T: int, B: int, zoneout: bool, dropping: bool) -> Layout:
-        """The tape of ``T`` steps of ``B`` rows."""
+        """The tape of ``T`` steps of ``B`` rows; the latest are remembered."""
+        key = (T, B, zoneout, dropping)
+        if not type(T) is type(B) is int or torch.compiler.is_compiling():  # sizes may be symbols
+            return self._lay_out(*key)
+        found = self._layouts.get(key)
+        if found is None:
+            if len(self._layouts) >= REMEMBERED:
+                self._layouts.clear()
+            found = self._layouts[key] = self._lay_out(*key)
+        return found
+
+    def _lay_out(self, T: int, B: int, zoneout: bool, dropping: bool) -> Layout:
         at, rows, n = 0, range(len(self.cells)), T * B
         widths = (
             self.taped,

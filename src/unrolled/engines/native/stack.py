@@ -90,10 +90,11 @@ class Task:
 
     def call(
         self, k: int, x: tuple[int, int, int], output: tuple[int, int, int], tape: int,
-        ends: tuple[int, ...] | None, grads: tuple[int, ...] | None,
+        ends: tuple[int, int] = (0, 0), grads: tuple[int, ...] = (),
     ) -> Any:  # fmt: skip
-        """Row ``k``'s call of the core; ``x`` and ``output`` are addresses with the distances of steps and rows."""
-        net, given, B, size = self.net, self.given, self.B, self.size
+        """Row ``k``'s call of the core; ``x`` and ``output`` are addresses with the distances of steps and rows,
+        ``ends`` where the last states go, ``grads`` what a backward call says besides."""
+        net, given, B, size, layout = self.net, self.given, self.B, self.size, self.layout
         layer, direction = divmod(k, net.directions)
         weights = [0] * len(PARAMETERS)
         first = k * net.per_row
@@ -101,13 +102,14 @@ class Task:
             weights[slot] = w.data_ptr()
         tokens = layer == 0 and given.x.dim() == 2
         source = (0, 0, 0, *x) if tokens else (*x, 0, 0, 0)
-        fields = (
+        fields = [
             net.code, self.T, B, net.inputs[k], net.H, net.P, self.reverse(k), net.layer_norm, *source, *weights,
             _at(given.h0, k, B * net.R * size), _at(given.c0, k, B * net.H * size), self.lengths, self.resets,
-            self.mask(layer, direction), *output,
-            *[tape + places[k] * size if tape and places[k] >= 0 else 0 for places in self.layout[:3]],
-        )  # fmt: skip
-        made = core.call(self.double, fields, ends, grads)
+            self.mask(layer, direction), *output, *ends,
+            *[tape + places[k] * size if tape and places[k] >= 0 else 0
+              for places in (layout.gates, layout.cells, layout.norms)], *grads,
+        ]  # fmt: skip
+        made = core.call(self.double, fields)
         for state, rate in enumerate(self.rates.zoneout):
             if rate:
                 made.set_zoneout(state, rate, self.seed is not None, self.seed or 0, self.stream(k, state))
@@ -176,7 +178,7 @@ def forward(task: Task, keep: bool, clean: bool = False) -> Made:
                 0 if c_n is None else c_n.data_ptr() + k * B * net.H * size,
             )
             place = (out + k % net.directions * net.R * size, step, row)
-            task.call(k, x, place, tape.data_ptr() if keep else 0, ends, None).forward(task.threads)
+            task.call(k, x, place, tape.data_ptr() if keep else 0, ends).forward(task.threads)
         if task.dropping and layer < net.layers - 1:
             n, at, to = T * B * width, task.layout.outputs[layer], task.layout.dropped[layer]
             torch.mul(tape[at : at + n], task.between(layer), out=tape[to : to + n])
@@ -220,7 +222,7 @@ def backward(
                 _at(d_h0, k, B * net.R * size), _at(d_c0, k, B * net.H * size),
                 _at(per_step[0], 0, 0), _at(per_step[1], 0, 0),
             )  # fmt: skip
-            task.call(k, x, place, tape.data_ptr(), None, back).backward(task.threads)
+            task.call(k, x, place, tape.data_ptr(), grads=back).backward(task.threads)
             dx = own if dx is None or own is None else dx.add_(own)
         if layer > 0 and not below:
             break
