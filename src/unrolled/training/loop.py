@@ -184,7 +184,7 @@ class Trainer(Run):
         with self._shown():
             dev: Evaluation | None = self._evaluate("dev")
             if dev is not None:
-                self.selection.see(self.step, dev.nats, self.model)
+                self.selection.see(self.step, dev, self.model)
                 self._dev = (self.step, dev)
 
     @torch.no_grad()
