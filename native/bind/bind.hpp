@@ -8,3 +8,4 @@ namespace nb = nanobind;
 void bind_machine(nb::module_& m);
 void bind_recurrent(nb::module_& m);
 void bind_stepper(nb::module_& m);
+void bind_training(nb::module_& m);

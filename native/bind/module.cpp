@@ -6,4 +6,5 @@ NB_MODULE(_native, m) {
   bind_machine(m);
   bind_recurrent(m);
   bind_stepper(m);
+  bind_training(m);
 }

@@ -3,6 +3,7 @@
 
 #include "unrolled/recurrent.hpp"
 #include "unrolled/stepper.hpp"
+#include "unrolled/training.hpp"
 
 namespace unrolled {
 
@@ -24,6 +25,11 @@ struct Kernels {
   // Generation: weights into a stepper's panels, and a call of it.
   void (*step_pack)(StepperData<Real>&, const StepLayer<Real>*, const Real* head, const Real* head_bias, int threads);
   bool (*step_play)(StepperData<Real>&, Play<Real>&, const Run&);
+  // Training: the output layer (the sum of its rows' nats), the gradients' norm, clipping, and the optimiser's rule.
+  double (*head)(const HeadCall<Real>&, const Run&);
+  double (*norm)(const Trained<Real>*, int count, int threads);
+  void (*clip)(const Trained<Real>*, int count, double limit, double factor, int threads);
+  void (*update)(const Trained<Real>*, int count, const Optimiser&, double lr, i64 number, int threads);
 };
 
 template <class Real>

@@ -5,7 +5,9 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
+#include "head.hpp"
 #include "stepper.hpp"
+#include "update.hpp"
 
 namespace unrolled {
 namespace {
@@ -56,6 +58,11 @@ bool step_play_of(StepperData<typename S::Real>& data, Play<typename S::Real>& p
 }
 
 template <class S>
+double head_of(const HeadCall<typename S::Real>& call, const Run& run) {
+  return Head<S>(call, run.threads).go();
+}
+
+template <class S>
 void activate_of(int which, const typename S::Real* x, typename S::Real* y, i64 n) {
   for (i64 i = 0; i < n; i += S::width) {
     const int m = static_cast<int>(n - i < S::width ? n - i : S::width);
@@ -80,8 +87,9 @@ void product_of(i64 M, i64 N, i64 K, const typename S::Real* a, const typename S
 
 template <class S>
 const Kernels<typename S::Real>& table_of() {
-  static constexpr Kernels<typename S::Real> table{forward_of<S>, backward_of<S>,   activate_of<S>,
-                                                         product_of<S>, step_pack_of<S>, step_play_of<S>};
+  static constexpr Kernels<typename S::Real> table{
+      forward_of<S>, backward_of<S>, activate_of<S>, product_of<S>, step_pack_of<S>,
+      step_play_of<S>, head_of<S>, norm_of<S>, clip_of<S>, update_of<S>};
   return table;
 }
 

@@ -43,6 +43,7 @@ struct F32 {
   static Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
   static Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
   static Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
+  static Vec sqrt(Vec a) { return vsqrtq_f32(a); }
   static Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
   static Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c, a, b); }
   static Vec max(Vec bound, Vec a) { return vmaxq_f32(bound, a); }  // NEON's own hand a NaN on
@@ -79,6 +80,7 @@ struct F64 {
   static Vec sub(Vec a, Vec b) { return vsubq_f64(a, b); }
   static Vec mul(Vec a, Vec b) { return vmulq_f64(a, b); }
   static Vec div(Vec a, Vec b) { return vdivq_f64(a, b); }
+  static Vec sqrt(Vec a) { return vsqrtq_f64(a); }
   static Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f64(c, a, b); }
   static Vec fnma(Vec a, Vec b, Vec c) { return vfmsq_f64(c, a, b); }
   static Vec max(Vec bound, Vec a) { return vmaxq_f64(bound, a); }

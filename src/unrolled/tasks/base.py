@@ -7,12 +7,14 @@ optimiser, schedule, budget, checkpoints. Any object with these methods can be t
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    import torch
     from torch import Tensor, nn
 
 
@@ -50,6 +52,77 @@ class Evaluation:
     interval: tuple[float, float]
     score: float | None = dataclasses.field(default=None, kw_only=True)
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardView:
+    """What decides whether an update's loss is wrong: see :class:`unrolled.training.guard.Guard`."""
+
+    spike: float
+    mean: float | None
+    seen: int
+    decay: float
+    settled: int
+
+
+class Made(NamedTuple):
+    """What a call of :class:`WholeUpdates` did.
+
+    Attributes:
+        done: updates that were applied.
+        figures: nats per unit, gradient norm and whether it was clipped, of each update; of one more, which was not
+            applied, where the guard's rule refused it.
+        carry: what the next batch continues from.
+    """
+
+    done: int
+    figures: list[tuple[float, float, bool]]
+    carry: dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateRule:
+    """What an optimiser does with a gradient, and where it keeps its numbers.
+
+    Attributes:
+        name: ``sgd``, ``adam``, ``adamw``, ``adagrad``, or ``min-char-rnn-adagrad``, all without momentum.
+        first, second: the names of its per-parameter arrays in ``optimiser.state``; None where it has none.
+        counts: whether it counts updates, as ``step``.
+    """
+
+    name: str
+    first: str | None = None
+    second: str | None = None
+    counts: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Updating:
+    """What follows a gradient in the training loop: the optimiser with its rule, and clipping (0: off)."""
+
+    optimiser: torch.optim.Optimizer
+    rule: UpdateRule
+    clip_norm: float
+    clip_value: float
+
+
+class WholeUpdates(Protocol):
+    """Forward, loss, backward, clipping and the optimiser's step outside autograd, several updates in one call.
+
+    A task may offer it by a method ``whole(model, updating)`` that returns one, or None where this run is not for it;
+    :meth:`Task.loss` then says what each update does, and must do the same.
+    """
+
+    def run(
+        self, batches: Sequence[Any], rates: Sequence[float], carry: dict[str, Tensor], guard: GuardView | None
+    ) -> Made:
+        """One update a batch at these learning rates, up to the first that the guard's rule refuses.
+
+        Args:
+            carry: as for :meth:`Task.loss`; left as it is.
+            guard: None where there is no guard.
+        """
+        ...
 
 
 class Stream(Protocol):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import UserError
+from unrolled.tasks.base import GuardView
 from unrolled.training.config import TrainConfig
 
 TRIPS = 3
@@ -75,6 +76,17 @@ class Guard:
             self.good = taken
         else:
             self._pending, self._spare = taken, None
+
+    @property
+    def room(self) -> int | None:
+        """After :meth:`before`: updates until a moment is to be taken again; None where none ever is."""
+        if not self.on:
+            return None
+        return self.interval if self._pending is not None else max(1, self.interval - self.since)
+
+    def view(self) -> GuardView | None:
+        """What :meth:`verdict` decides by, for updates that are made elsewhere; None where the guard is off."""
+        return GuardView(self.spike, self.mean, self.seen, DECAY, SETTLED) if self.on else None
 
     def verdict(self, nats: float, norm: float) -> str | None:
         """What is wrong with an update's loss (nats per unit) and gradient norm; None where nothing is."""

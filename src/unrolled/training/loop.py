@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ class Trainer(Run):
         b, clock, meter = self.budget, self.clock, self.meter
         last = clock()
         start = last - b.elapsed
-        self.saved_at = b.elapsed
+        self.saved_at, each = b.elapsed, math.inf
         while True:
             if b.total is not None and self.step >= b.total:
                 return "budget"
@@ -92,14 +93,15 @@ class Trainer(Run):
                 return "interrupted"
             if self.selection.exhausted:
                 return "patience"
-            figures = self._update()
-            self.step += 1
+            figures = self._updates(each) if self.whole is not None else [self._update()]
             now = clock()
-            b.elapsed = now - start
-            if figures is not None:
-                meter.add(*figures, now - last)
-            if b.total is None:
-                b.count(now - last)
+            b.elapsed, each = now - start, (now - last) / len(figures)
+            self.step += len(figures)
+            for found in figures:
+                if found is not None:
+                    meter.add(*found, each)
+                if b.total is None:
+                    b.count(each)
             if self._between():
                 now = clock()
                 b.elapsed = now - start
@@ -128,19 +130,39 @@ class Trainer(Run):
         for p in params:
             p.grad = None
         if wrong is not None:
-            self._go_back(wrong)
+            self._go_back(self.step + 1, wrong)
             return None
         return nats, loss.units, norm, clipped
 
-    def _go_back(self, wrong: str) -> None:
+    def _updates(self, seconds: float) -> list[tuple[float, int, float, bool] | None]:
+        """Some updates in one go, each as :meth:`_update` gives it; ``seconds`` is what one took lately."""
+        assert self.whole is not None
+        live, guard, step = self.live, self.guard, self.step
+        guard.before(step, live.tree)
+        n = self._ahead(seconds)
+        scale = self.config.lr * guard.scale * self.selection.scale
+        rates = [scale * self.schedule.factor(step + k, self.budget.total) for k in range(n)]
+        batches = [self.stream.next() for _ in range(n)]
+        made = self.whole.run(batches, rates, live.carry, guard.view())
+        found: list[tuple[float, int, float, bool] | None] = []
+        for batch, (nats, norm, clipped) in zip(batches, made.figures, strict=False):
+            wrong = guard.verdict(nats, norm)
+            if wrong is not None:
+                self._go_back(step + len(found) + 1, wrong)
+                return [*found, None]
+            found.append((nats, batch.scored, norm, clipped))
+        self.lr, live.carry = rates[len(found) - 1], made.carry
+        return found
+
+    def _go_back(self, step: int, wrong: str) -> None:
         try:
-            moment, message = self.guard.trip(self.step + 1, wrong)
+            moment, message = self.guard.trip(step, wrong)
         except UserError:
             assert self.guard.good is not None  # the caller may want the last good weights
             self.live.restore(copy_tree(self.guard.good["live"]))
             raise
         self.live.restore(moment)
-        self._write({"step": self.step + 1, "guard": message, "lr_scale": self.guard.scale})
+        self._write({"step": step, "guard": message, "lr_scale": self.guard.scale})
         with kept_rng(self.device):
             self._say(message)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.errors import UserError
+from unrolled.tasks.base import UpdateRule
 from unrolled.training.config import TrainConfig
 
 
@@ -90,3 +91,19 @@ def build_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     # Adagrad's fused kernel exists for the CPU alone.
     return torch.optim.Adagrad(groups, lr=config.lr, fused=all(p.device.type == "cpu" for p in params))
+
+
+_RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
+    torch.optim.SGD: UpdateRule("sgd", counts=False),
+    torch.optim.Adam: UpdateRule("adam", "exp_avg", "exp_avg_sq"),
+    torch.optim.AdamW: UpdateRule("adamw", "exp_avg", "exp_avg_sq"),
+    torch.optim.Adagrad: UpdateRule("adagrad", None, "sum"),
+    MinCharRnnAdagrad: UpdateRule("min-char-rnn-adagrad", None, "mem", counts=False),
+}
+
+
+def update_rule(optimiser: torch.optim.Optimizer) -> UpdateRule | None:
+    """What the optimiser does, for those who do it in its place; None where it is more than a rule here can say."""
+    if any(group.get("momentum") for group in optimiser.param_groups):
+        return None
+    return _RULES.get(type(optimiser))

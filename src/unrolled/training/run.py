@@ -14,14 +14,14 @@ from unrolled.bundle.files import disk_errors
 from unrolled.bundle.metrics import MetricsLog
 from unrolled.bundle.runs import CHECKPOINT, LATEST
 from unrolled.errors import UserError
-from unrolled.tasks.base import Evaluation, Task
+from unrolled.tasks.base import Evaluation, Task, Updating, WholeUpdates
 from unrolled.training.average import Average
 from unrolled.training.budget import Budget
 from unrolled.training.clipping import Clipper
 from unrolled.training.config import TrainConfig
 from unrolled.training.guard import Guard
 from unrolled.training.machine import device_of, memory_errors
-from unrolled.training.optimiser import build_optimiser
+from unrolled.training.optimiser import build_optimiser, update_rule
 from unrolled.training.records import Meter, evaluation_fields
 from unrolled.training.resume import Live, check_settings, settings_of
 from unrolled.training.rng import kept_rng, rng_state, set_rng_state
@@ -74,6 +74,7 @@ class Run:
         set_rng_state(self._first_rng, self.device)
         average = Average(self.model, self.config.average) if self.config.average else None
         self.live = Live(self.model, self.optimiser, average, self.stream, self.device)
+        self.whole = self._whole(average)
         self.settings = settings_of(self.config, self.task.settings(), self.described.get("digest"))
         saved = (self.run / CHECKPOINT / LATEST).exists()
         if saved and not self.resume:
@@ -105,6 +106,32 @@ class Run:
             self.schedule.replan()
         self.live.restore(state["live"])
         return changed
+
+    def _whole(self, average: Average | None) -> WholeUpdates | None:
+        """The task's own way to make whole updates, where it has one for this run."""
+        offered, rule = getattr(self.task, "whole", None), update_rule(self.optimiser)
+        if offered is None or rule is None or average is not None:
+            return None
+        clipper = self.clipper
+        updating = Updating(self.optimiser, rule, clipper.by_norm or 0.0, clipper.by_value or 0.0)
+        found: WholeUpdates | None = offered(self.model, updating)
+        return found
+
+    def _ahead(self, seconds: float) -> int:
+        """How many updates may be made in one go: until something is due, for a twentieth of a second at most.
+
+        Args:
+            seconds: what the last update took.
+        """
+        b, every = self.budget, self.config.checkpoint_every
+        if b.total is None or self.whole is None:
+            return 1
+        most = min(1000, b.total - self.step, self.guard.room or 1000, 1 + int(0.05 / max(seconds, 1e-6)))
+        for n in range(1, most):
+            step = self.step + n
+            if b.records(step) or b.evaluates(step) or b.samples(step) or (every and step % every == 0):
+                return n
+        return most
 
     # Between updates. Nothing here may touch the training's random streams.
 

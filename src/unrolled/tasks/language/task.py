@@ -14,14 +14,14 @@ from unrolled.data.config import TextConfig
 from unrolled.data.corpus import Corpus
 from unrolled.data.ngram import ngram_baseline
 from unrolled.data.record_streams import WholeRecordStream
-from unrolled.data.streams import Chunk
+from unrolled.data.streams import Chunk, ChunkStream
 from unrolled.data.units import Units
 from unrolled.engines import explain
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
 from unrolled.state import detach
-from unrolled.tasks.base import Evaluation, Loss, Stream
-from unrolled.tasks.language import evaluation, sizes, writing
+from unrolled.tasks.base import Evaluation, Loss, Stream, Updating, WholeUpdates
+from unrolled.tasks.language import evaluation, sizes, whole, writing
 from unrolled.tasks.language.config import LanguageConfig
 from unrolled.tasks.language.model import LanguageModel, State, state_from_dict, state_to_dict
 from unrolled.tasks.language.streams import Training, fitting_batch, training_stream
@@ -117,6 +117,16 @@ class LanguageTask:
         units = batch.scored
         objective = nats / (B if self.train_config.loss_reduction == "sum" else units)
         return Loss(objective, nats.detach() / units, units, state_to_dict(detach(kept)))
+
+    def whole(self, model: nn.Module, updating: Updating) -> WholeUpdates | None:
+        """Whole updates in the compiled core; None where the model, the optimiser or the text is not for them."""
+        assert isinstance(model, LanguageModel)
+        stream = self._stream
+        if not isinstance(stream, ChunkStream) or stream.k1 != stream.k2:
+            return None
+        if whole.refusal(model, stream.k2, self.batch) is not None:
+            return None
+        return whole.WholeUpdates(model, updating, rows=self.batch, reduction=self.train_config.loss_reduction)
 
     # -- figures -----------------------------------------------------------------------------------------------
 

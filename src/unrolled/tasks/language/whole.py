@@ -1,0 +1,124 @@
+"""Whole updates of a language model in the compiled core: forward, loss, backward, clipping and the optimiser's rule.
+
+Several updates in one call, without autograd and its some 0.3 ms each: what makes small models fast. The optimiser
+stays torch's: its numbers are read and written where torch keeps them, so that a run may change over at any update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.data.streams import Chunk
+from unrolled.engines import native
+from unrolled.engines.native import core
+from unrolled.tasks.base import GuardView, Made, Updating
+from unrolled.tasks.language.model import LanguageModel
+
+SCORES = 1 << 22
+"""Scores of one chunk (T * B * V) up to which the whole of them is kept in memory."""
+
+Core = Any
+
+RULES = ("sgd", "adam", "adamw", "adagrad", "min-char-rnn-adagrad")
+"""By their numbers in the core."""
+
+
+def refusal(model: LanguageModel, steps: int, rows: int) -> str | None:
+    """Why the core does not make whole updates of this model; None if it does. Chunks are at most (steps, rows)."""
+    config, weight = model.config, model.head.weight
+    if native.missing() or config.engine not in ("auto", "native"):
+        return native.missing() or f"the model was made for engine {config.engine}"
+    if weight.device.type != "cpu" or weight.dtype not in native.DTYPES:
+        return "the compiled core trains in float32 and float64 on a CPU"
+    for name in ("dropout", "recurrent_dropout", "zoneout", "layer_norm", "tied"):
+        if getattr(config, name):
+            return f"a whole update has no {name}"
+    if steps * rows * model.V > SCORES or (model.embedding is not None and steps * rows < model.V):
+        return f"a vocabulary of {model.V} is too large for whole updates"
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad and not n.startswith("rnn.bias_hh")]
+    return f"{frozen[0]} is not trained" if frozen else None
+
+
+class WholeUpdates:
+    """Whole updates of a model that :func:`refusal` has nothing against.
+
+    Args:
+        rows: streams of a chunk, B.
+        reduction: ``"mean"`` or ``"sum"`` as ``--loss-reduction``.
+    """
+
+    def __init__(self, model: LanguageModel, updating: Updating, *, rows: int, reduction: str) -> None:
+        self.model, self.optimiser, self.rule, self.rows = model, updating.optimiser, updating.rule, rows
+        config, embedding = model.config, model.embedding
+        self.has_c = config.cell == "lstm"
+        group = self.optimiser.param_groups[0]
+        betas, eps = group.get("betas", (0.0, 0.0)), group.get("eps", 0.0)
+        make = core.module().Training64 if model.head.weight.dtype is torch.float64 else core.module().Training32
+        self._core: Core = make(
+            native.CODES.index(config.cell), config.layers, config.hidden, model.V,
+            0 if embedding is None else embedding.embedding_dim, rows, reduction == "sum", RULES.index(self.rule.name),
+            *betas, eps, updating.clip_norm, updating.clip_value,
+        )  # fmt: skip
+        self._grads: dict[Tensor, Tensor] = {p: torch.empty_like(p) for p in model.parameters() if p.requires_grad}
+
+    def run(
+        self, chunks: Sequence[Chunk], rates: Sequence[float], carry: dict[str, Tensor], guard: GuardView | None
+    ) -> Made:
+        """Make one update a chunk; see :class:`unrolled.tasks.base.WholeUpdates`."""
+        number = self._set()
+        config, like = self.model.config, self.model.head.weight
+        shape = (config.layers, self.rows, config.hidden)
+        state = {n: carry[n].clone() if n in carry else like.new_zeros(shape) for n in ("h", "c")[: 1 + self.has_c]}
+        self._core.guard(
+            guard is not None, *((guard.spike, guard.mean is not None, guard.mean or 0.0, guard.seen, guard.decay,
+            guard.settled) if guard is not None else (0.0, False, 0.0, 0, 0.0, 0)),
+        )  # fmt: skip
+        given = [
+            (len(c.x), c.x.ctypes.data, c.y.ctypes.data, c.fresh or (k == 0 and not carry), rate, number + 1 + k)
+            for k, (c, rate) in enumerate(zip(chunks, rates, strict=True))
+        ]
+        threads = core.threads()
+        done, figures = self._core.run(
+            given, state["h"].data_ptr(), state["c"].data_ptr() if self.has_c else 0, threads
+        )
+        if self.rule.counts:
+            for p in self._grads:
+                self.optimiser.state[p]["step"] += done
+        return Made(done, figures, state)
+
+    def _set(self) -> int:
+        """Tell the core where everything lies now; how many updates the optimiser has made."""
+        model, grads, rule = self.model, self._grads, self.rule
+        numbers: list[int] = []
+        for k in range(model.config.layers):
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                p = getattr(model.rnn, f"{name}_l{k}")
+                numbers += [p.data_ptr(), grads[p].data_ptr() if p in grads else 0]
+        for p in (model.embedding.weight if model.embedding is not None else None, model.head.weight, model.head.bias):
+            numbers += [0, 0] if p is None else [p.data_ptr(), grads[p].data_ptr()]
+        trained: list[int] = []
+        decays: list[float] = []
+        count = 0
+        for group in self.optimiser.param_groups:
+            for p in group["params"]:
+                state = self._state(p)
+                arrays = [0 if name is None else state[name].data_ptr() for name in (rule.first, rule.second)]
+                trained += [p.numel(), p.data_ptr(), grads[p].data_ptr(), *arrays]
+                decays.append(float(group.get("weight_decay", 0.0)))
+                count = int(state["step"]) if rule.counts else 0
+        self._core.set(numbers, trained, decays)
+        return count
+
+    def _state(self, p: Tensor) -> dict[str, Any]:
+        """A parameter's numbers in the optimiser, begun as torch would begin them."""
+        state: dict[str, Any] = self.optimiser.state[p]
+        for name in (self.rule.first, self.rule.second):
+            if name is not None and name not in state:
+                state[name] = torch.zeros_like(p)
+        if self.rule.counts and "step" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+        return state
