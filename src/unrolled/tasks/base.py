@@ -206,9 +206,19 @@ class Task(Protocol):
         """The vocabulary as JSON values; None where there is none."""
         ...
 
-    # Optional, for tasks whose result is more than a loss:
+    # Optional, looked for by name:
+    #
     #     def report(self, model: nn.Module, part: str) -> Report
-    # What to show of a part with its baselines; the model is in evaluation mode, gradients are off.
+    # what to show of a part, with its baselines; the model is in evaluation mode, gradients are off;
+    #
+    #     def settle(self, model: nn.Module) -> None
+    # called once, with the kept weights in evaluation mode, before the final figures: fits on the dev part what belongs to
+    # the model and not to training (a temperature), and keeps it in the model's buffers.
+    #
+    # What ``open_task`` of a task's face returns has, beside these: ``summary`` and ``notes``, lines for people;
+    # ``label``, the data's short name; and may have ``headline``, the figure of an evaluation that is shown on the way;
+    # ``baseline_seconds``, what :meth:`report`'s baselines take; ``engine(model)``, as the language model's.
+    # ``describe()`` may have ``card``: pairs of strings that say in the model card what the data and the network are.
 
 
 @dataclasses.dataclass(frozen=True)

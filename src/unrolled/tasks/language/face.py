@@ -16,6 +16,9 @@ from unrolled.tasks.language.config import LanguageConfig
 from unrolled.tasks.language.streams import Training
 from unrolled.tasks.language.task import LanguageTask
 
+INHERITED = ("units", "encoding", "records", "vocab_size")
+"""Settings of the data that a run started from another one's weights takes over, below its flags."""
+
 
 class OpenedLanguage(LanguageTask):
     """The task with what people are told of its text.
@@ -26,6 +29,17 @@ class OpenedLanguage(LanguageTask):
 
     summary: str
     label: str
+
+    @property
+    def unit(self) -> str:
+        """The kind of units."""
+        return self.corpus.units.kind
+
+    @property
+    def units_per_char(self) -> float | None:
+        """Of the training part; None where it has no characters."""
+        part = self.corpus.parts["train"]
+        return part.units / part.chars if part.chars else None
 
 
 def open_task(
