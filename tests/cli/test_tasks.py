@@ -78,7 +78,7 @@ def test_a_report_in_words_and_in_json(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_predictions_stay_one_a_line(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
+    rows: list[dict[str, object]] = [
         {"input": "a\tb\nc\\", "predicted": None, "p": 0.123456789},
         {"input": "d", "more": [1]},
     ]

@@ -212,8 +212,8 @@ class Task(Protocol):
     # what to show of a part, with its baselines; the model is in evaluation mode, gradients are off;
     #
     #     def settle(self, model: nn.Module) -> None
-    # called once, with the kept weights in evaluation mode, before the final figures: fits on the dev part what belongs to
-    # the model and not to training (a temperature), and keeps it in the model's buffers.
+    # called once, with the kept weights in evaluation mode, before the final figures: fits on the dev part what belongs
+    # to the model and not to training (a temperature), and keeps it in the model's buffers.
     #
     # What ``open_task`` of a task's face returns has, beside these: ``summary`` and ``notes``, lines for people;
     # ``label``, the data's short name; and may have ``headline``, the figure of an evaluation that is shown on the way;
