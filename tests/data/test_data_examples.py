@@ -77,3 +77,11 @@ def test_equal_keys_stay_together_and_shares_hold() -> None:
     assert len(found["dev"]) / 2000 == pytest.approx(0.08, abs=0.02)
     assert split_by_key(keys, 0.2, 0.1, seed=2)["test"].tolist() != parts["test"].tolist()
     assert share_of("word", 1) == pytest.approx(0.09957534729716988)
+
+
+def test_folds_hold_out_every_key_once() -> None:
+    keys = [str(k) for k in range(500)]
+    folds = [split_by_key(keys, 0.25, 0.1, seed=3, fold=k) for k in range(4)]
+    assert sorted(k for parts in folds for k in parts["test"]) == list(range(500))
+    for parts in folds:
+        assert len({*parts["train"], *parts["dev"], *parts["test"]}) == 500

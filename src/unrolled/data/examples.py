@@ -156,17 +156,19 @@ def share_of(key: str, seed: int) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def split_by_key(keys: Sequence[str], heldout: float, dev: float, seed: int) -> dict[str, Ints]:
+def split_by_key(keys: Sequence[str], heldout: float, dev: float, seed: int, fold: int = 0) -> dict[str, Ints]:
     """Examples into train, dev and test by a hash of their keys: equal keys are never in two parts.
 
     Args:
         heldout: the test part's share of all distinct keys, about. dev: the dev part's share of what is left.
         seed: another one gives other parts.
+        fold: from 0 to 1/heldout - 1, of the same seed: their test parts have no key in common, and all keys together.
     Returns:
         ``{"train", "dev", "test"}`` to the numbers of the examples, ascending.
     """
     place = {key: share_of(key, seed) for key in set(keys)}
     shares = np.fromiter((place[key] for key in keys), np.float64, len(keys))
+    shares = (shares - fold * heldout) % 1.0
     test = shares < heldout
     watched = ~test & (shares < heldout + dev * (1.0 - heldout))
     return {"train": np.flatnonzero(~test & ~watched), "dev": np.flatnonzero(watched), "test": np.flatnonzero(test)}
