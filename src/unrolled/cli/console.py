@@ -112,7 +112,9 @@ class Console:
 
     def on_sample(self, text: str, record: dict[str, Any]) -> None:
         """Show what the model writes now."""
-        self._print(f"---- step {record['step']} writes:\n{text}\n----", style="dim")
+        self._print(
+            f"---- step {record['step']} {'writes' if self.headline is None else 'says'}:\n{text}\n----", style="dim"
+        )
 
     def on_message(self, text: str) -> None:
         """Show a message of the loop."""

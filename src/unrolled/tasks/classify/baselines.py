@@ -111,7 +111,11 @@ def _csr(row: Ints, column: Ints, values: NDArray[np.float32], shape: tuple[int,
     order = np.lexsort((column, row))
     starts = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=shape[0]))))
     return torch.sparse_csr_tensor(
-        torch.from_numpy(starts), torch.from_numpy(column[order]), torch.from_numpy(values[order]), shape
+        torch.from_numpy(starts),
+        torch.from_numpy(column[order]),
+        torch.from_numpy(values[order]),
+        shape,
+        check_invariants=False,
     )
 
 

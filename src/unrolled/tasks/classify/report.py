@@ -69,7 +69,7 @@ def figures(target: str, answers: Floats, y: NDArray[Any], *, intervals: bool = 
         "accuracy": Figure(float(right.mean()), wilson(int(right.sum()), n) if intervals else None),
         "macro_f1": Figure(macro_f1(confusion(y, chosen, K)),
                            _drawn(lambda r: macro_f1(confusion(y[r], chosen[r], K)), n, draws)),
-        "loss": Figure(float(-np.log(np.maximum(sure, 1e-300)).mean()), None, "nats per example", low_is_good=True),
+        "loss": Figure(float(np.log(1 / np.maximum(sure, 1e-300)).mean()), None, "nats per example", low_is_good=True),
         "calibration_error": Figure(calibration_error(answers.max(1), right), None, low_is_good=True),
     }  # fmt: skip
 

@@ -156,12 +156,24 @@ class ClassifyTask:
                 errors = scoring.answers(model, self.target, scores)[:, 0] - held.y
                 model.get_buffer("target")[2] = float(np.sqrt(np.mean(errors**2)))
                 return
-            logs = np.linspace(-2.5, 2.5, 101)
-            for _ in range(2):  # a grid, and a finer one around its best
-                costs = [float(self.nats(model, scores / math.exp(t), y).mean()) for t in logs]
-                best = logs[int(np.argmin(costs))]
-                logs = np.linspace(best - 0.05, best + 0.05, 41)
-            model.get_buffer("temperature").fill_(math.exp(best))
+            model.get_buffer("temperature").fill_(self._best_temperature(model, scores, y))
+
+    def _best_temperature(self, model: Classifier, scores: Tensor, y: Tensor) -> float:
+        """The temperature of the least nats on the dev part (Guo et al. 2017), whose targets are softened as if one
+        more example, of any class, had been seen (Platt 1999): a part without an error makes nothing certain."""
+        soft = 1.0 / (len(y) + 2)
+
+        def cost(log: float) -> float:
+            cooled = scores / math.exp(log)
+            several = -F.logsigmoid(-cooled.abs()).mean(1)
+            chance = several if self.target == "several" else -F.log_softmax(cooled, 1).mean(1)
+            return float(((1 - soft) * self.nats(model, cooled, y) + soft * chance).mean())
+
+        logs = np.linspace(-2.5, 2.5, 101)
+        for _ in range(2):  # a grid, and a finer one around its best
+            best = float(logs[int(np.argmin([cost(float(log)) for log in logs]))])
+            logs = np.linspace(best - 0.05, best + 0.05, 41)
+        return math.exp(best)
 
     def _temperature(self, model: Classifier) -> float:
         return 1.0 if self.target == "number" else model.get_buffer("temperature").item()
@@ -247,6 +259,6 @@ def _class_weights(counts: list[int], how: str) -> Tensor | None:
     """(K,) with mean 1 over the training examples; None for equal ones."""
     if how == "none":
         return None
-    seen = torch.tensor(counts, dtype=torch.float64).clamp(min=1)
-    weights = seen.pow(-1.0 if how == "balanced" else -0.5)
+    seen = torch.tensor(counts, dtype=torch.float64)
+    weights = seen.clamp(min=1).pow(-1.0 if how == "balanced" else -0.5)
     return weights * seen.sum() / (weights * seen).sum()
