@@ -59,7 +59,7 @@ class Linear:
         self.known = np.unique(numbers)
         self.x, self.xt = self._matrices(rows, numbers, len(ids))
 
-    def _matrices(self, rows: Ints, numbers: Ints, N: int) -> tuple[Tensor, Tensor]:
+    def _matrices(self, rows: Ints, numbers: Ints, N: int) -> tuple[Sparse, Sparse]:
         """(N, F), rows of length 1 with equal values where an input has a run, then a bias; and its transpose."""
         place = np.minimum(np.searchsorted(self.known, numbers), len(self.known) - 1)
         seen = self.known[place] == numbers
@@ -68,7 +68,9 @@ class Linear:
         row, column = cells // F, cells % F
         size = 1 / np.sqrt(np.maximum(1, np.bincount(row, minlength=N) - 1))
         values = np.where(column == F - 1, 1.0, size[row]).astype(np.float32)
-        return _csr(row, column, values, (N, F)), _csr(column, row, values, (F, N))
+        by_column = np.lexsort((row, column))
+        x = Sparse(row, column, values, N, F)
+        return x, Sparse(column[by_column], row[by_column], values[by_column], F, N)
 
     def fit(self, strength: float, start: Tensor | None = None) -> Tensor:
         """The weights (F, K) that minimise loss + |W|^2 / (2 strength), the bias free."""
@@ -107,16 +109,23 @@ class Linear:
         return found
 
 
-def _csr(row: Ints, column: Ints, values: NDArray[np.float32], shape: tuple[int, int]) -> Tensor:
-    order = np.lexsort((column, row))
-    starts = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=shape[0]))))
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(starts),
-        torch.from_numpy(column[order]),
-        torch.from_numpy(values[order]),
-        shape,
-        check_invariants=False,
-    )
+class Sparse:
+    """A sparse matrix (N, F) that is multiplied from the left: its cells by row.
+
+    Args:
+        row, column, values: of each cell, the rows ascending.
+    """
+
+    def __init__(self, row: Ints, column: Ints, values: NDArray[np.float32], N: int, F: int) -> None:
+        self.shape = (N, F)
+        self._columns, self._values = torch.from_numpy(column), torch.from_numpy(values)
+        self._starts = torch.from_numpy(np.searchsorted(row, np.arange(N)))
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        """(F, K) to (N, K)."""
+        return torch.nn.functional.embedding_bag(
+            self._columns, other, self._starts, mode="sum", per_sample_weights=self._values
+        )
 
 
 def nearest(train: Ragged, test: Ragged, chunk: int = 500) -> Ints:

@@ -28,6 +28,8 @@ class ClassifyData:
     encoding: str = option("utf-8", "encoding of text files")
     bad: str = option("error", "a row of a wrong width, without text or without label: refuse it, or skip and count it",
                       choices=BAD)  # fmt: skip
+    repeats: str = option("keep", "equal inputs with equal labels: keep them all, or count each once",
+                          choices=("keep", "once"))  # fmt: skip
     rare: str = option("keep", "a class of a single example: keep it, skip it, or refuse the data",
                        choices=("keep", "skip", "error"))  # fmt: skip
     units: str = option("auto", "what one step of the network reads; auto: words where texts have several, else "
@@ -66,6 +68,8 @@ class ClassifyConfig:
     bidirectional: bool = option(True, "read from both ends")
     pool: str = option("last", "what is scored: the last state (from each end), the mean, the maximum or an attention-"
                        "weighted mean over the steps, or last, mean and maximum together", choices=POOLS)  # fmt: skip
+    ngrams: bool = option(False, "texts: beside the network a linear path over hashed runs of up to 4 characters or 2 "
+                          "words (wide and deep)")  # fmt: skip
     dropout: float = option(0.0, "dropout on the embedding, between layers and before the output", min=0.0, below=1.0)
     word_dropout: float = option(0.0, "share of the units replaced by <unk> in training", min=0.0, below=1.0)
     recurrent_dropout: float = option(0.0, "dropout of the recurrent state, one mask a sequence", min=0.0, below=1.0)

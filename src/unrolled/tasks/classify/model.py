@@ -13,9 +13,13 @@ from unrolled.errors import UserError
 from unrolled.layers import GRU, LSTM, RNN
 from unrolled.tasks.classify.config import ClassifyConfig
 
+BUCKETS = 1 << 16
+"""Rows that the runs of units are hashed to in the linear path."""
+LONGEST_RUN = {"char": 4, "word": 2}
 HEAD_STD = 0.4
 """Standard deviation of the output weights, times the root of the features and ln K / 4: as large as a first loss
 within 3 % of ln K allows."""
+EMBEDDING_STD = 0.3
 PIECE = 1 << 28
 """Numbers kept for the backward pass (1 GiB of float32) above which a batch is read in pieces whose activations are
 computed again when the gradient needs them. The gradient is the same."""
@@ -29,11 +33,17 @@ class Classifier(nn.Module):
         outputs: K classes, or 1 for a number.
         config: the shape. numbers: whether inputs are vectors and not ids.
         unk: the id that takes the place of a dropped unit.
+        run: with ``ngrams`` the longest run of units that the linear path scores: ``sum w(run) / sqrt(runs)`` is added
+            to the scores, where w is a table over hashed runs that starts at zero (Cheng et al. 2016, arXiv:1606.07792;
+            Joulin et al. 2016, arXiv:1607.01759).
     """
 
-    def __init__(self, inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool, unk: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool, unk: int = 0, run: int = 2
+    ) -> None:
         super().__init__()
-        self.config, self.unk = config, unk
+        self.config, self.unk, self.run = config, unk, run
+        self.wide = nn.Embedding(BUCKETS, outputs) if config.ngrams and not numbers else None
         self.embedding = None if numbers else nn.Embedding(inputs, config.embedding)
         self.rnn = _layer(inputs if numbers else config.embedding, config)
         self.directions = 2 if config.bidirectional else 1
@@ -56,6 +66,10 @@ class Classifier(nn.Module):
         spread = min(1.0, math.log(max(2, self.head.out_features)) / 4)
         self.head.weight.normal_(0.0, HEAD_STD * spread / math.sqrt(self.head.in_features))
         self.head.bias.zero_()
+        if self.embedding is not None:
+            self.embedding.weight.normal_(0.0, EMBEDDING_STD)
+        if self.wide is not None:
+            self.wide.weight.zero_()
         if self.attention is not None:
             self.attention.weight.zero_()  # the mean, to begin with
             self.attention.bias.zero_()
@@ -83,7 +97,23 @@ class Classifier(nn.Module):
         else:
             steps = (x - self.get_buffer("mean")) * self.get_buffer("scale")
         output, state = self.rnn(steps, None, lengths=lengths)
-        return self.head(self.dropout(self._pool(output, state, lengths)))  # type: ignore[no-any-return]
+        scores: Tensor = self.head(self.dropout(self._pool(output, state, lengths)))
+        return scores if self.wide is None else scores + self._linear(x, lengths)
+
+    def _linear(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B) to (B, K): the linear path; in training runs are dropped as features are."""
+        assert self.wide is not None
+        T, B = ids.shape
+        keys, total = torch.zeros_like(ids), torch.zeros(B, self.head.out_features).to(self.head.weight)
+        for n in range(1, min(self.run, T) + 1):
+            keys = (keys[: T - n + 1] * 31 + ids[n - 1 :] + 1) * -7046029254386353131  # splitmix64's odd constant
+            keys = keys ^ (keys >> 29)
+            inside = torch.arange(n, T + 1, device=ids.device).unsqueeze(-1) <= lengths
+            weight = self.dropout(inside.to(total.dtype)).unsqueeze(-1)
+            total = total + (self.wide((keys >> 7) & (BUCKETS - 1)) * weight).sum(0)
+        runs = sum((lengths - n).clamp(min=0) for n in range(self.run))
+        assert isinstance(runs, Tensor)
+        return total / runs.clamp(min=1).to(total.dtype).sqrt().unsqueeze(-1)
 
     def _pool(self, output: Tensor, state: Any, lengths: Tensor) -> Tensor:
         """(T, B, D*H) and the last state to (B, features). Past a length the output is zero."""
@@ -134,7 +164,7 @@ def _layer(size: int, config: ClassifyConfig) -> Any:
 
 def count_parameters(inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool) -> int:
     """Trained parameters: the embedding V*E; a layer and direction of G gates G*H*(I + H + 2) (layer norm adds gains
-    2*G*H, and 2*H for an LSTM); the head features*K + K; attention D*H + 1."""
+    2*G*H, and 2*H for an LSTM); the head features*K + K; attention D*H + 1; the linear path a row of K a bucket."""
     G = {"lstm": 4, "gru": 3}.get(config.cell, 1)
     H, D = config.hidden, 2 if config.bidirectional else 1
     total = 0 if numbers else inputs * config.embedding
@@ -144,5 +174,6 @@ def count_parameters(inputs: int, outputs: int, config: ClassifyConfig, *, numbe
         if config.layer_norm:
             own += 2 * G * H + (2 * H if config.cell == "lstm" else 0)
         total += D * own
+    total += BUCKETS * outputs if config.ngrams and not numbers else 0
     features = D * H * (3 if config.pool == "concat" else 1)
     return total + features * outputs + outputs + (D * H + 1 if config.pool == "attention" else 0)

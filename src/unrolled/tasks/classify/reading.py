@@ -76,7 +76,23 @@ def read(paths: Sequence[str], data: ClassifyData) -> Examples:
     found = _read(list(paths), data)
     if not len(found):
         raise UserError(f"{found.label}: no examples; give data with some")
+    if data.repeats == "once":
+        found = _once(found)
     return _rare(found, data) if data.target == "class" else found
+
+
+def _once(found: Examples) -> Examples:
+    """The first of equal examples."""
+    first: dict[tuple[str, str], int] = {}
+    for k, key in enumerate(zip(found.keys(), map(repr, found.labels), strict=True)):
+        first.setdefault(key, k)
+    if len(first) == len(found):
+        return found
+    rows = list(first.values())
+    test = sum(k >= len(found) - found.official_test for k in rows)
+    kept = dataclasses.replace(found.take(rows), official_test=test)
+    kept.notes = [*found.notes, f"{counted(len(found) - len(rows), 'repeated example')} left out (--repeats)"]
+    return kept
 
 
 def _read(paths: list[str], data: ClassifyData) -> Examples:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unrolled.bundle.files import replace_file
 from unrolled.tasks.base import Figure, Report
 from unrolled.tasks.classify.baselines import NEIGHBOURS_MOST, STRENGTHS, Linear, nearest
+from unrolled.tasks.classify.model import LONGEST_RUN
 from unrolled.tasks.metrics import bootstrap_interval, class_scores, confusion, confusion_text, f1, macro_f1, wilson
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ Floats = NDArray[np.float64]
 BINS = 15
 SUREST = 10
 DRAWS = 300
-CHARS, WORDS = 4, 2
-"""Longest n-grams of the linear baseline, by the kind of units."""
 
 
 def figures(target: str, answers: Floats, y: NDArray[Any], *, intervals: bool = False) -> dict[str, Figure]:
@@ -191,7 +190,7 @@ def baselines(task: ClassifyTask, held: Part) -> list[tuple[str, dict[str, float
 def linear(task: ClassifyTask, held: Part) -> tuple[str, Floats]:
     """The linear model on n-grams, its strength chosen on the dev part; its name and its answers."""
     train, dev = task.parts["train"], task.parts["dev"]
-    order = CHARS if task.coder.kind == "char" else WORDS
+    order = LONGEST_RUN[task.coder.kind]
     mean, deviation = (float(train.y.mean()), float(train.y.std()) or 1.0) if task.target == "number" else (0.0, 1.0)
     y = ((train.y - mean) / deviation).astype(np.float32) if task.target == "number" else train.y
     model = Linear(train.inputs, y, task.outputs, order)

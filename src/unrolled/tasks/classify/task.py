@@ -20,7 +20,7 @@ from unrolled.tasks.base import Evaluation, Loss, Report
 from unrolled.tasks.classify import report, scoring
 from unrolled.tasks.classify.coder import Coder
 from unrolled.tasks.classify.config import ClassifyConfig, ClassifyData
-from unrolled.tasks.classify.model import Classifier, count_parameters
+from unrolled.tasks.classify.model import LONGEST_RUN, Classifier, count_parameters
 from unrolled.tasks.classify.parts import Batch, Part, Training
 from unrolled.tasks.metrics import mean_interval
 from unrolled.tasks.transfer import Naming, copy_fitting
@@ -93,7 +93,13 @@ class ClassifyTask:
             namings.append(Naming("vocabulary", names[0], names[1], {"embedding.weight": 0}))
         if self.target != "number":
             namings.append(Naming("classes", self.coder.classes, old.classes, {"head.weight": 0, "head.bias": 0}))
-        fresh = ("temperature", "target", "mean", "scale")
+        fresh = {"temperature", "target", "mean", "scale"}
+        if (
+            self.coder.vocabulary is None
+            or old.vocabulary is None
+            or self.coder.vocabulary.items != old.vocabulary.items
+        ):
+            fresh.add("wide.weight")  # its rows are hashes of ids
         self.notes += copy_fitting(model, {n: w for n, w in weights.items() if n not in fresh}, namings)
 
     def stream(self) -> ExampleStream[Batch]:
@@ -252,7 +258,8 @@ def empty_model(coder: Coder, config: ClassifyConfig, target: str) -> Classifier
     """A model of fresh weights for these inputs and classes."""
     unk = 0 if coder.vocabulary is None else coder.vocabulary.unk or 0
     outputs = 1 if target == "number" else len(coder.classes)
-    return Classifier(coder.inputs, outputs, config, numbers=coder.kind == "numbers", unk=unk)
+    run = LONGEST_RUN.get(coder.kind, 0)
+    return Classifier(coder.inputs, outputs, config, numbers=coder.kind == "numbers", unk=unk, run=run)
 
 
 def _class_weights(counts: list[int], how: str) -> Tensor | None:
