@@ -90,7 +90,10 @@ def test_the_first_loss_is_that_of_chance(cell: str, K: int) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("more", [{}, {"layers": 2, "layer_norm": True, "pool": "concat"}, {"pool": "attention"}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"layers": 2, "layer_norm": True, "pool": "concat"}, {"pool": "attention"}, {"ngrams": True}],
+)
 @pytest.mark.parametrize("numbers", [True, False])
 def test_parameters_by_formula(cell: str, more: dict[str, Any], numbers: bool) -> None:
     for bidirectional in (True, False):
@@ -107,6 +110,25 @@ def test_pieces_give_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
         model(ids(), torch.tensor(LENGTHS)).square().sum().backward()
         found.append([p.grad for p in model.parameters()])
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*found, strict=True))  # type: ignore[arg-type]
+
+
+def test_the_linear_path_scores_the_runs_of_each_example() -> None:
+    model = make(ngrams=True).eval()
+    assert model.wide is not None
+    lengths = torch.tensor([3, 5, 0, 1])
+    fresh = model(ids(), lengths)
+    torch.nn.init.normal_(model.wide.weight)
+    added = (model(ids(), lengths) - fresh).detach()
+    assert (added[2] == 0).all()
+    assert added[1].abs().sum() > 0.1
+    # alone, and beside more padding and other neighbours, an example scores the same
+    for row, length in enumerate([3, 5, 0, 1]):
+        alone = model(ids()[: max(1, length), row : row + 1], torch.tensor([length]))
+        assert torch.allclose(alone[0], model(ids(), lengths)[row], atol=1e-6)
+    # two runs of one unit and one of two: the same in any place
+    twice = torch.tensor([[1, 4], [2, 1], [0, 2]])
+    few = model._linear(twice, torch.tensor([2, 3])).detach()
+    assert not torch.equal(few[0], few[1])
 
 
 def test_words_are_dropped_in_training_alone() -> None:

@@ -67,6 +67,14 @@ def test_rows_without_text_or_label(tmp_path: Path) -> None:
     assert any(note.startswith("2 rows skipped, the first: ") for note in found.notes)
 
 
+def test_repeated_examples_are_counted_once_where_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,label\none,a\none,a\none,b\ntwo,b\n")
+    assert len(read([path], ClassifyData())) == 4
+    found = read([path], ClassifyData(repeats="once"))
+    assert pairs(found) == [("one", "a"), ("one", "b"), ("two", "b")]
+    assert "1 repeated example left out (--repeats)" in found.notes
+
+
 def test_a_class_seen_once(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\none,a\ntwo,a\nthree,b\n")
     assert any("a single example in 1 of 2 classes (b; " in n for n in read([path], ClassifyData()).notes)
