@@ -68,7 +68,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, body: Callable[[], Any]) -> None:
         given.build(LanguageConfig)
         body()
 
-    monkeypatch.setattr(cli, "load", lambda name: verb)
+    monkeypatch.setattr(cli, "load", lambda *_: verb)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def train():
     while True:
         n += 1
         print("line", n, flush=n == 1)
-cli.load = lambda name: train
+cli.load = lambda *_: train
 sys.exit(cli.main(["train"]))
 """
 
@@ -199,9 +199,9 @@ def test_runs_lists_what_is_there(
     (tmp_path / "runs" / "second" / "metrics.jsonl").write_text("")
     assert cli.main(["runs"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "task", "state", "steps", "loss", "bpc", "minutes", "size"]
-    assert lines[1].split() == ["first", "language", "finished", "900", "1.4988", "2.1600", "3.0", "4.1", "kB"]
-    assert lines[2].split() == ["second", "-", "started", "-", "-", "-", "-", "0", "B"]
+    assert lines[0].split() == ["name", "task", "state", "steps", "loss", "bpc", "figure", "minutes", "size"]
+    assert lines[1].split() == ["first", "language", "finished", "900", "1.4988", "2.1600", "-", "3.0", "4.1", "kB"]
+    assert lines[2].split() == ["second", "-", "started", "-", "-", "-", "-", "-", "0", "B"]
     assert len({line.rfind(" ") for line in lines[1:]}) == 2
     assert cli.main(["runs", "--json", "runs"]) == 0
     first = json.loads(capsys.readouterr().out)[0]

@@ -51,7 +51,7 @@ def verb(given: Given, names: Annotated[list[str] | None, typer.Argument(help="n
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setattr(cli, "load", lambda name: verb)
+    monkeypatch.setattr(cli, "load", lambda *_: verb)
 
     def call(*arguments: str) -> Given:
         got.clear()
@@ -123,7 +123,7 @@ def test_every_setting_of_the_package_has_its_flag_in_the_help(
     def made(given: Given) -> None:
         """Purpose of it."""
 
-    monkeypatch.setattr(cli, "load", lambda name: made)
+    monkeypatch.setattr(cli, "load", lambda *_: made)
     monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(["sample", "--help"]) == 0
     shown = capsys.readouterr().out
@@ -141,6 +141,6 @@ def test_left_out_settings_get_no_flag(monkeypatch: pytest.MonkeyPatch, capsys: 
     @options(One, leave_out=["rate"])
     def made(given: Given) -> None: ...
 
-    monkeypatch.setattr(cli, "load", lambda name: made)
+    monkeypatch.setattr(cli, "load", lambda *_: made)
     assert cli.main(["sample", "--rate", "3"]) == 2
     assert "--rate" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from unrolled.errors import UserError
 from unrolled.presets import load_preset, preset_names
 from unrolled.settings import from_dict
 from unrolled.tasks.language.config import LanguageConfig
+from unrolled.tasks.registry import TASKS
 from unrolled.training.config import TrainConfig
 
 
@@ -19,7 +20,10 @@ def test_every_preset_loads_and_stands_below_flags(name: str) -> None:
     preset = load_preset(name)
     assert preset.name == name
     given = Given({"steps": 3, "hidden": 17})
-    assert given.build(LanguageConfig, preset.model).hidden == 17
+    assert preset.task is not None
+    data, model = TASKS[preset.task].configs()
+    assert given.build(model, preset.model).hidden == 17
+    given.build(data, preset.data)
     assert given.build(TrainConfig, preset.train).steps == 3
 
 
@@ -79,6 +83,19 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path, content: str, words: str
 def test_an_unknown_name_is_told_the_known_ones(name: str) -> None:
     with pytest.raises(UserError, match=r"not one of .*min-char-rnn.*nor a .toml file"):
         load_preset(name)
+
+
+def test_a_preset_of_another_task_is_refused(tmp_path: Path) -> None:
+    assert load_preset("quick").task == "language"
+    assert set(preset_names("language")) == {"best", "min-char-rnn", "quick"}
+    path = tmp_path / "mine.toml"
+    for content, words in (
+        ('task = "nosuch"', "task nosuch: not one of .*language"),
+        ("task = 3", "task is 3, not the name of a task"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError, match=words):
+            load_preset(str(path))
 
 
 def test_a_missing_file() -> None:

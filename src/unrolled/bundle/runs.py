@@ -26,6 +26,8 @@ class Run:
         steps: updates made.
         nats: held-out loss, nats per unit.
         bpc: bits per character of the original text.
+        headline: name of the figure that the task is measured by, ``accuracy`` say; the language model's is the loss.
+        figure: that figure on the held-out part.
         minutes: training wall time.
         size: bytes of the whole folder.
     """
@@ -37,6 +39,8 @@ class Run:
     steps: int | None
     nats: float | None
     bpc: float | None
+    headline: str | None
+    figure: float | None
     minutes: float | None
     size: int
 
@@ -68,7 +72,7 @@ def describe_run(path: Path) -> Run:
     steps = _number(result, "steps")
     if steps is None and checkpoint is not None:
         steps = int(checkpoint.split("-")[1])
-    task = config.get("task")
+    task, headline = config.get("task"), result.get("headline")
     return Run(
         name=path.name,
         path=path,
@@ -77,6 +81,8 @@ def describe_run(path: Path) -> Run:
         steps=None if steps is None else int(steps),
         nats=_number(result, "nats"),
         bpc=_number(result, "bpc"),
+        headline=headline if isinstance(headline, str) else None,
+        figure=_number(result, "figure"),
         minutes=_number(result, "minutes"),
         size=_size(path),
     )

@@ -44,12 +44,14 @@ class Console:
     """A watcher of the training loop that writes to the terminal.
 
     Args:
-        kind: kind of units, a key of :data:`KINDS`.
+        kind: kind of units, a key of :data:`KINDS` or what one is called.
         units_per_char: units a character, to turn nats per unit into bpc; None without characters.
+        headline: the figure of an evaluation that is shown beside the dev loss, ``accuracy`` say.
     """
 
-    def __init__(self, kind: str, units_per_char: float | None) -> None:
-        self.kind, self.units_per_char = kind, units_per_char
+    def __init__(self, kind: str, units_per_char: float | None, headline: str | None = None) -> None:
+        self.kind, self.units_per_char, self.headline = kind, units_per_char, headline
+        self._figure: float | None = None
         self.fancy = sys.stdout.isatty()
         self._bar: Any = None
         self._task: Any = None
@@ -93,6 +95,8 @@ class Console:
             parts.append(f"smooth_loss {record['smooth_loss']:.2f} nats a chunk")
         if self._dev is not None:
             parts.append(f"dev {self._dev:.3f}")
+        if self._figure is not None:
+            parts.append(f"{self.headline} {self._figure:.4f}")
         parts.append(f"{record['units_per_second']:,.0f} {units_name(self.kind)}/s")
         if record["total"] is None:
             parts.append("measuring this machine ...")
@@ -103,10 +107,14 @@ class Console:
     def on_evaluation(self, record: dict[str, Any]) -> None:
         """Remember the dev loss for the next line."""
         self._dev = record.get("dev_loss", self._dev)
+        if self.headline is not None:
+            self._figure = record.get(f"dev_{self.headline}", self._figure)
 
     def on_sample(self, text: str, record: dict[str, Any]) -> None:
         """Show what the model writes now."""
-        self._print(f"---- step {record['step']} writes:\n{text}\n----", style="dim")
+        self._print(
+            f"---- step {record['step']} {'writes' if self.headline is None else 'says'}:\n{text}\n----", style="dim"
+        )
 
     def on_message(self, text: str) -> None:
         """Show a message of the loop."""

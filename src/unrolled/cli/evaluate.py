@@ -1,84 +1,98 @@
-"""``unrolled evaluate``: the held-out figures of a trained model, again or in another way."""
+"""``unrolled evaluate``: the figures of a trained model on what was held out, or on other data."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.console import unit_name
-from unrolled.cli.loaded import load_language
-from unrolled.cli.options import Given, Weights, check_weights, options
+from unrolled.cli.evaluate_language import evaluate as evaluate_language
+from unrolled.cli.options import Given, options
+from unrolled.cli.tasks import task_of_answering
 from unrolled.errors import UserError
+from unrolled.tasks.registry import TaskKind
+from unrolled.tasks.registry import resolve as resolve_name
 
 
-@options()
-def evaluate(
-    given: Given,
-    run: Annotated[str, typer.Argument(help="model folder, name in runs/, or @latest")] = "@latest",
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="the training text, where it has moved", metavar="[TEXT]...")
-    ] = None,
-    part: Annotated[str, typer.Option("--part", help="test, dev or train")] = "test",
-    streams: Annotated[int, typer.Option("--eval-streams", help="streams; 1 is the exact single stream", min=1)] = 16,
-    windows: Annotated[
-        int, typer.Option("--windows", help="also over this many random windows, each from a zero state", min=0)
-    ] = 0,
-    window_length: Annotated[
-        int | None, typer.Option("--window-length", help="units in a random window (default: --bptt of the run)", min=1)
-    ] = None,
-    weights: Weights = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
-    threads: Annotated[int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)] = None,
-) -> None:
-    """Measure a trained model on its held-out text: every unit once, with carried state."""
+def for_arguments(arguments: Sequence[str]) -> Callable[..., None]:
+    """The verb with the flags of the task of the run that these arguments name; the language model's without a run."""
+    kind = task_of_answering(arguments)
+    return evaluate_language if kind is None or kind.predict is None else verb_for(kind)
+
+
+def verb_for(kind: TaskKind) -> Callable[..., None]:
+    """``unrolled evaluate`` for models of one task."""
+    assert kind.predict is not None
+    config = resolve_name(kind.predict)
+
+    @options(Answering=config)
+    def evaluate(
+        given: Given,
+        run: Annotated[str, typer.Argument(help="model folder, name in runs/, or @latest")] = "@latest",
+        paths: Annotated[
+            list[str] | None,
+            typer.Argument(help="data to measure on, all of it (default: what was held out)", metavar="[DATA]..."),
+        ] = None,
+        part: Annotated[str, typer.Option("--part", help="of the training data: test, dev or train")] = "test",
+        predictions: Annotated[
+            str | None, typer.Option("--predictions", help="write input, target and prediction of each example here")
+        ] = None,
+        pictures: Annotated[
+            str | None, typer.Option("--pictures", help="draw the report's pictures into this folder")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of text")] = False,
+        threads: Annotated[
+            int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)
+        ] = None,
+    ) -> None:
+        """Measure a trained model on what was held out, or on other data, beside what something simple reaches."""
+        _measure(kind, run, paths, part, predictions, pictures, given.build(config), as_json, threads)
+
+    return evaluate
+
+
+def _measure(
+    kind: TaskKind, run: str, paths: list[str] | None, part: str, predictions: str | None, pictures: str | None,
+    config: Any, as_json: bool, threads: int | None,
+) -> None:  # fmt: skip
+    from unrolled.bundle.files import disk_errors
+    from unrolled.cli.loaded import load_predictor
+    from unrolled.cli.report import report_json, tell_report
+
     if part not in ("test", "dev", "train"):
         raise UserError(f"--part {part}: not one of test, dev, train")
-    check_weights(weights)
-    loaded = load_language(run, threads)
-    from unrolled.data.corpus import load_corpus
-    from unrolled.tasks.language import evaluation
-
-    corpus = load_corpus(loaded.trained_on(texts), loaded.text, units=loaded.units)
-    if corpus.digest != loaded.config["data"].get("digest"):
-        raise UserError(
-            f"{corpus.label}: not the text that {run} was trained on, or it has changed; unrolled score takes any text"
-        )
-    if windows and corpus.records is not None:
-        raise UserError("--windows: random windows are of an unbroken text, and this one is records; leave it out")
-    if corpus.parts[part].units < 1:
-        raise UserError(f"--part {part}: that part of the text is empty; name another, or train with --heldout")
-    found = evaluation.evaluate(loaded.model, corpus, part, streams)
-    figures = {
-        "part": part,
-        "nats": found.nats,
-        "interval": list(found.interval),
-        "units": found.units,
-        **found.figures,
-    }
-    if windows:
-        length = window_length or int(loaded.config["train"]["bptt"])  # an unbroken text has it in steps
-        figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, length, seed=1)
-    if weights is not None:
-        from unrolled.tasks.language.stepping import Stepped
-
-        quantised = evaluation.evaluate(Stepped(loaded.model, weights), corpus, part, streams)
-        figures |= {"weights": weights, "weights_nats": quantised.nats}
+    _, predictor = load_predictor(kind, run, threads)
+    report = predictor.evaluate(paths or None, part, config)
+    if predictions is not None:
+        write_rows(report.rows, Path(predictions))
+    if pictures is not None:
+        with disk_errors(Path(pictures)):
+            Path(pictures).mkdir(parents=True, exist_ok=True)
+            for name, draw in report.pictures.items():
+                draw(Path(pictures) / name)
     if as_json:
-        print(json.dumps(figures))
-        return
-    low, high = found.interval
-    unit = unit_name(loaded.units.kind)
-    print(f"{part:<4} loss    {found.nats:.4f} nats per {unit} (95 %: {low:.4f} to {high:.4f}), "
-          f"{found.units:,} units in {streams} streams")  # fmt: skip
-    for name, value in found.figures.items():
-        print(f"{name:<12} {value:.4f}")
-    if windows:
-        print(
-            f"windows      {figures['window_nats']:.4f} nats per {unit}, {windows} of {length} units, each "
-            "from a zero state"
-        )
-    if weights is not None:
-        nats = quantised.nats
-        print(f"{weights:<12} {nats:.4f} nats per {unit}, a change of {nats - found.nats:+.5f}, read with such weights")
+        print(json.dumps({"part": "all" if paths else part} | report_json(report), ensure_ascii=False))
+    else:
+        tell_report(report, "all" if paths else part)
+
+
+def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
+    """Rows as TSV with a header. Tabs, line ends and backslashes in a cell become ``\\t``, ``\\n``, ``\\\\``."""
+    from unrolled.bundle.files import disk_errors, replace_file
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["\t".join(columns), *("\t".join(_cell(row.get(column)) for column in columns) for row in rows)]
+    with disk_errors(path):
+        replace_file(path, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from unrolled.data.config import TextConfig
     from unrolled.data.text import Source
     from unrolled.data.units import Units
+    from unrolled.tasks.base import Predictor
     from unrolled.tasks.language.model import LanguageModel
+    from unrolled.tasks.registry import TaskKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,26 @@ class Loaded:
             raise UserError(f"{self.path}: its training text is not to be had ({error}); name it: TEXT") from None
 
 
+def load_predictor(kind: TaskKind, run: str, threads: int | None = None) -> tuple[Path, Predictor]:
+    """The folder and the trained model of a task that answers, checked.
+
+    Raises:
+        UserError: see :func:`unrolled.bundle.model.load`; or a model of another task.
+    """
+    import torch
+
+    from unrolled.bundle.model import load, resolve
+
+    found = load(resolve(run))
+    if found.config["task"] != kind.name:
+        raise UserError(f"{run}: a {found.config['task']} model; the run has changed meanwhile, try again")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    face = importlib.import_module(kind.face)
+    predictor: Predictor = face.load(found.config, found.tensors, found.tokens or {}, run)
+    return found.path, predictor
+
+
 def load_language(run: str, threads: int | None = None) -> Loaded:
     """The language model in a run's folder, checked.
 
@@ -60,7 +83,10 @@ def load_language(run: str, threads: int | None = None) -> Loaded:
 
     found = load(resolve(run))
     if found.config["task"] != "language":
-        raise UserError(f"{run}: a {found.config['task']} model; this verb takes a language model")
+        raise UserError(
+            f"{run}: a {found.config['task']} model, and this verb takes a language model; use unrolled predict {run} "
+            f"INPUT, or unrolled evaluate {run}"
+        )
     if threads is not None:
         torch.set_num_threads(threads)
     model, units, text = load_model(found.config, found.tensors, found.tokens or {}, run)

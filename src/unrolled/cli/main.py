@@ -22,10 +22,11 @@ import unrolled
 from unrolled.errors import UserError
 
 VERBS = {
-    "train": "Train a model on a text.",
+    "train": "Train a model: on a text, or on the data of another task.",
     "sample": "Write text with a trained model.",
     "score": "Say how probable a text is to a trained model.",
-    "evaluate": "Measure a trained model on its held-out text.",
+    "evaluate": "Measure a trained model on what was held out, or on other data.",
+    "predict": "Answer with a trained model: a class, tags, a sequence, a number.",
     "runs": "List the runs of this folder.",
     "bench": "Measure speed and memory against other ways to do the same.",
     "doctor": "Say what runs here, and test every kernel on this machine.",
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     verb = next((a for a in arguments if not a.startswith("-")), None)
-    command = typer.main.get_command(build(verb))
+    command = typer.main.get_command(build(verb, arguments[arguments.index(verb) + 1 :] if verb else ()))
     try:
         code = command.main(args=arguments, prog_name="unrolled", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -100,28 +101,31 @@ def _pipe_closed() -> int:
     return 141
 
 
-def build(verb: str | None = None) -> typer.Typer:
-    """The application with every verb named, and ``verb`` loaded.
+def build(verb: str | None = None, arguments: Sequence[str] = ()) -> typer.Typer:
+    """The application with every verb named, and ``verb`` loaded, whose flags may hang on its ``arguments``.
 
     The others are names with a line of help: loading one may import a library that takes seconds.
     """
     app = typer.Typer(
         name="unrolled",
-        help="Recurrent networks on PyTorch: train, sample and score from one command.",
+        help="Recurrent networks on PyTorch: train, sample, score and predict from one command.",
         epilog="unrolled VERB --help tells a verb's flags. unrolled train FILE is the place to start.",
         add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
     for name, line in VERBS.items():
-        function = _guarded(load(name)) if name == verb else _stub
+        function = _guarded(load(name, arguments)) if name == verb else _stub
         app.command(name, help=None if name == verb else line, short_help=line)(function)
     return app
 
 
-def load(verb: str) -> Callable[..., None]:
-    """The function of a verb, from ``unrolled/cli/VERB.py``."""
-    function: Callable[..., None] = getattr(importlib.import_module(f"unrolled.cli.{verb}"), verb)
+def load(verb: str, arguments: Sequence[str] = ()) -> Callable[..., None]:
+    """The function of a verb, from ``unrolled/cli/VERB.py``; where its flags are those of the task at hand, that module
+    has a ``for_arguments`` which gives it."""
+    module = importlib.import_module(f"unrolled.cli.{verb}")
+    choose: Callable[[Sequence[str]], Callable[..., None]] | None = getattr(module, "for_arguments", None)
+    function: Callable[..., None] = getattr(module, verb) if choose is None else choose(arguments)
     return function
 
 

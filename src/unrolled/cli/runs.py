@@ -13,14 +13,17 @@ import typer
 from unrolled.bundle.runs import Run, list_runs
 from unrolled.errors import UserError
 
-_HEAD = ("name", "task", "state", "steps", "loss", "bpc", "minutes", "size")
+_HEAD = ("name", "task", "state", "steps", "loss", "bpc", "figure", "minutes", "size")
 
 
 def runs(
     folder: Annotated[str, typer.Argument(help="folder that holds the runs", metavar="[FOLDER]")] = "runs",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON list instead of a table")] = False,
 ) -> None:
-    """List the runs of this folder, the newest last: loss in nats per unit and bits per character on held-out text."""
+    """List the runs of this folder, the newest last.
+
+    Loss in nats per unit, bits per character, or the figure that the task is measured by, on what was held out.
+    """
     path = Path(folder)
     if not path.is_dir() and (path.exists() or folder != "runs"):
         raise UserError(f"{folder}: no such folder; give the one that holds the runs")
@@ -47,6 +50,7 @@ def _row(run: Run) -> tuple[str, ...]:
         "-" if run.steps is None else f"{run.steps}",
         "-" if run.nats is None else f"{run.nats:.4f}",
         "-" if run.bpc is None else f"{run.bpc:.4f}",
+        "-" if run.figure is None else f"{run.headline} {run.figure:.4f}",
         "-" if run.minutes is None else f"{run.minutes:.1f}",
         _bytes(run.size),
     )

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
     import torch
     from torch import Tensor, nn
 
@@ -40,12 +43,14 @@ class Evaluation:
         nats: mean nats per unit (NaN for an empty part).
         units: scored units; 0 says that the part is empty.
         interval: 95 % confidence interval of ``nats``, (low, high).
+        score: what weights are selected by, where that is not ``nats``; lower is better. Keyword only.
         figures: further numbers by name, e.g. ``bpc`` (bits per character), ``bpb`` (bits per byte), ``perplexity``.
     """
 
     nats: float
     units: int
     interval: tuple[float, float]
+    score: float | None = dataclasses.field(default=None, kw_only=True)
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -199,4 +204,79 @@ class Task(Protocol):
 
     def tokens(self) -> dict[str, Any] | None:
         """The vocabulary as JSON values; None where there is none."""
+        ...
+
+    # Optional, looked for by name:
+    #
+    #     def report(self, model: nn.Module, part: str) -> Report
+    # what to show of a part, with its baselines; the model is in evaluation mode, gradients are off;
+    #
+    #     def settle(self, model: nn.Module) -> None
+    # called once, with the kept weights in evaluation mode, before the final figures: fits on the dev part what belongs
+    # to the model and not to training (a temperature), and keeps it in the model's buffers.
+    #
+    # What ``open_task`` of a task's face returns has, beside these: ``summary`` and ``notes``, lines for people;
+    # ``label``, the data's short name; and may have ``headline``, the figure of an evaluation that is shown on the way;
+    # ``baseline_seconds``, what :meth:`report`'s baselines take; ``engine(model)``, as the language model's.
+    # ``describe()`` may have ``card``: pairs of strings that say in the model card what the data and the network are.
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A number that is reported.
+
+    Attributes:
+        interval: its 95 % interval, where one is known.
+        unit: what stands behind the number: ``""``, ``"%"``, ``"nats per word"``.
+        low_is_good: an error rate or a loss, and not a score.
+    """
+
+    value: float
+    interval: tuple[float, float] | None = None
+    unit: str = ""
+    low_is_good: bool = False
+
+
+@dataclasses.dataclass
+class Report:
+    """What ``evaluate`` and the end of ``train`` show of a part.
+
+    Attributes:
+        figures: by name; the first is the headline (``accuracy``, ``wer``, ``token_f1``, ``mase``, ...).
+        baselines: name and figures (names as above) of what something simple reaches on the same part.
+        tables: title and plain text: a confusion matrix, scores by tag, the surest errors.
+        rows: one an example, for ``--predictions``: ``input``, ``target``, ``predicted``, ...; the same keys in each.
+        pictures: file name to a function that draws it there (it imports matplotlib when it is called).
+    """
+
+    figures: dict[str, Figure] = dataclasses.field(default_factory=dict)
+    baselines: list[tuple[str, dict[str, float]]] = dataclasses.field(default_factory=list)
+    tables: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    pictures: dict[str, Callable[[Path], None]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Prediction:
+    """What a model says of one input: one line for people, and JSON values."""
+
+    text: str
+    json: dict[str, Any]
+
+
+class Predictor(Protocol):
+    """A trained model that answers. ``options`` is the task's ``<Task>Predict``."""
+
+    model: nn.Module
+
+    def predict(self, inputs: Iterable[str], options: Any) -> Iterator[Prediction]:
+        """One prediction an input, in order. Inputs are literal; a path where the task's inputs are files."""
+        ...
+
+    def evaluate(self, paths: list[str] | None, part: str, options: Any) -> Report:
+        """The report of ``part`` of the data that the model was trained on, or of all of ``paths``.
+
+        Raises:
+            UserError: the data is not to be had, or has changed.
+        """
         ...

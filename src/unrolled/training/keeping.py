@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from unrolled.bundle.files import disk_errors, replace_file
 from unrolled.bundle.manifest import to_json
 from unrolled.bundle.model import CONFIG, save
 from unrolled.settings import to_dict
-from unrolled.tasks.base import Task
+from unrolled.tasks.base import Report, Task
 from unrolled.training.card import model_card
 from unrolled.training.config import TrainConfig
 from unrolled.training.records import Result
@@ -50,7 +51,27 @@ class ModelKeeper(Silent):
         """The weights as they are."""
         self._save({})
 
-    def finish(self, result: Result, baseline: tuple[str, float] | None = None) -> dict[str, Any]:
+    def report(self, result: Result) -> Report | None:
+        """The task's own report of the test part, or of dev where nothing else was held out; its pictures are drawn in
+        the run's folder. None where there is no such part. Call it once the trainer is done."""
+        part = self._reported(result)
+        if part is None or self.model is None:
+            return None
+        self.model.eval()
+        with torch.no_grad():
+            made: Report = self.task.report(self.model, part)  # type: ignore[attr-defined]
+        with disk_errors(self.run):
+            for name, draw in made.pictures.items():
+                draw(self.run / name)
+        return made
+
+    @staticmethod
+    def _reported(result: Result) -> str | None:
+        return "test" if result.test is not None else "dev" if result.dev is not None else None
+
+    def finish(
+        self, result: Result, baseline: tuple[str, float] | None = None, report: Report | None = None
+    ) -> dict[str, Any]:
         """The kept weights and the figures; returns the "result" table of ``config.json``."""
         found: dict[str, Any] = {
             "stopped_by": result.stopped_by,
@@ -70,6 +91,11 @@ class ModelKeeper(Silent):
             found |= {"nats": result.test.nats, "bpc": result.test.figures.get("bpc")}
         if baseline is not None:
             found |= {"baseline": baseline[0], "baseline_nats": baseline[1]}
+        if report is not None and report.figures:
+            name, figure = next(iter(report.figures.items()))
+            found |= {"headline": name, "figure": figure.value, "report_part": self._reported(result)}
+            found["figures"] = {n: [f.value, *(f.interval or ()), f.unit] for n, f in report.figures.items()}
+            found["baselines"] = [[n, values] for n, values in report.baselines]
         found = {name: _finite(value) for name, value in found.items()}
         self._save(found)
         return found
@@ -85,4 +111,6 @@ def _finite(value: Any) -> Any:
     """JSON knows no infinity and no NaN: the interval of a tiny part, the loss before the first update."""
     if isinstance(value, list):
         return [_finite(v) for v in value]
+    if isinstance(value, dict):
+        return {name: _finite(v) for name, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -182,6 +182,7 @@ class Trainer(Run):
             if stopped == "interrupted":
                 self._say(f"stopped at step {self.step}; go on with: unrolled train --resume {self.run}")
             else:
+                self._settle()
                 dev = self._dev[1] if self._dev and self._dev[0] == at else self._evaluate("dev")
                 test = self._evaluate("test")
                 fields: dict[str, Any] = {"final": True, "weights": weights, "weights_step": at}
@@ -206,8 +207,15 @@ class Trainer(Run):
         with self._shown():
             dev: Evaluation | None = self._evaluate("dev")
             if dev is not None:
-                self.selection.see(self.step, dev.nats, self.model)
+                self.selection.see(self.step, dev, self.model)
                 self._dev = (self.step, dev)
+
+    def _settle(self) -> None:
+        """Let the task fit, on the dev part, what belongs to the kept weights and not to training (a temperature)."""
+        settle = getattr(self.task, "settle", None)
+        if settle is not None:
+            self.model.eval()
+            settle(self.model)
 
     @torch.no_grad()
     def _keep(self) -> tuple[str, int]:

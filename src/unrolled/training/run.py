@@ -183,7 +183,7 @@ class Run:
         begun = self.clock()
         with self._shown():
             dev = self._evaluate("dev")
-            message = None if dev is None else self.selection.see(self.step, dev.nats, self.model)
+            message = None if dev is None else self.selection.see(self.step, dev, self.model)
         if dev is None:
             if self.selection.needed:
                 raise UserError(NO_DEV)

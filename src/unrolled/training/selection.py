@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unrolled.tasks.base import Evaluation
 from unrolled.training.config import TrainConfig
 
 
@@ -14,7 +15,8 @@ class Selection:
     """Follows the dev loss.
 
     Attributes:
-        best: lowest dev loss so far, in nats per unit; infinity before the first evaluation.
+        best: lowest dev loss so far, in nats per unit, or lowest score where the task gives one; infinity before the
+            first evaluation.
         best_step: the update after which it was seen.
         bad: evaluations since then (since the last cut, for plateau).
         scale: the plateau's factor on the rate.
@@ -39,10 +41,11 @@ class Selection:
         """Whether the run's patience is at its end (plateau cuts the rate instead of stopping)."""
         return not self.plateau and self.patience is not None and self.bad >= self.patience
 
-    def see(self, step: int, nats: float, model: nn.Module) -> str | None:
-        """Take in a dev loss of the weights that ``model`` holds now; a message where something was decided."""
-        if nats < self.best:
-            self.best, self.best_step, self.bad = nats, step, 0
+    def see(self, step: int, dev: Evaluation, model: nn.Module) -> str | None:
+        """Take in the dev figures of the weights that ``model`` holds now; a message where something was decided."""
+        loss = dev.nats if dev.score is None else dev.score
+        if loss < self.best:
+            self.best, self.best_step, self.bad = loss, step, 0
             if self.keep:
                 self.weights = {n: t.detach().clone() for n, t in tensors_of(model).items()}
             return None

@@ -1,14 +1,14 @@
-"""Start a new model from old weights, across a changed vocabulary."""
+"""Start a new language model from old weights, across a changed vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from unrolled.data.units import Units
 from unrolled.tasks.language.model import LanguageModel
+from unrolled.tasks.transfer import Naming, copy_fitting
 
 BY_UNIT = {"embedding.weight": 0, "head.weight": 0, "head.bias": 0}
 """The dimension of each parameter that runs over the vocabulary; with one-hot input also 1 of ``weight_ih_l0``."""
@@ -19,7 +19,6 @@ def unit_names(units: Units) -> list[str]:
     return [units.name(i) for i in range(len(units))]
 
 
-@torch.no_grad()
 def init_from(
     model: LanguageModel,
     old: Mapping[str, Tensor],
@@ -37,55 +36,13 @@ def init_from(
     Returns:
         Lines that say what was copied and what is new.
     """
-    by_name = {name: i for i, name in enumerate(old_names)}
-    shared = [(i, by_name[name]) for i, name in enumerate(names) if name in by_name]
-    rows, old_rows = torch.tensor([s[0] for s in shared]).long(), torch.tensor([s[1] for s in shared]).long()
-    same_input = (model.embedding is None) == ("embedding.weight" not in old)
-    axes = dict(BY_UNIT)
-    if model.embedding is None:
-        axes["rnn.weight_ih_l0"] = 1
-
-    copied, fresh = [], []
-    for name, own in model.state_dict().items():
-        theirs = old.get(name)
-        if name == "head.weight" and theirs is None:
-            theirs = old.get("embedding.weight")  # the old head was tied
-        if name == "rnn.weight_ih_l0" and not same_input:
-            theirs = None  # columns for units on one side, for embedding dimensions on the other
-        copy = _copier(own, theirs, axes.get(name), rows, old_rows)
-        if copy is None:
-            fresh.append(name + ("" if theirs is None else f" ({_size(theirs)} there, {_size(own)} here)"))
-        else:
-            copy()
-            copied.append(name)
+    theirs: dict[str, Tensor | None] = dict(old)
+    if "head.weight" not in old:
+        theirs["head.weight"] = old.get("embedding.weight")  # the old head was tied
+    if (model.embedding is None) != ("embedding.weight" not in old):
+        theirs["rnn.weight_ih_l0"] = None  # columns for units on one side, for embedding dimensions on the other
+    axes = BY_UNIT | ({"rnn.weight_ih_l0": 1} if model.embedding is None else {})
+    notes = copy_fitting(model, theirs, [Naming("vocabulary", names, old_names, axes)])
     if model.config.single_bias:
         model.fold_biases()
-    new_units = [name for name in names if name not in by_name]
-    notes = [f"copied: {', '.join(copied) or 'nothing fits'}"]
-    if fresh:
-        notes.append(f"new: {', '.join(fresh)}")
-    if new_units or len(old_names) != len(names):
-        dropped = len(old_names) - len(shared)
-        shown = (": " if new_units else "") + " ".join(new_units[:20]) + (" ..." if len(new_units) > 20 else "")
-        notes.append(f"vocabulary: {len(shared)} units kept, {len(new_units)} new{shown}, {dropped} dropped")
     return notes
-
-
-def _copier(
-    own: Tensor, theirs: Tensor | None, axis: int | None, rows: Tensor, old_rows: Tensor
-) -> Callable[[], object] | None:
-    """What copies ``theirs`` into ``own``, or None where the shapes do not allow it."""
-    if theirs is None or own.dim() != theirs.dim():
-        return None
-    if axis is None:
-        return (lambda: own.copy_(theirs)) if own.shape == theirs.shape else None
-    rest, their_rest = list(own.shape), list(theirs.shape)
-    del rest[axis], their_rest[axis]
-    if rest != their_rest or not len(rows):
-        return None
-    picked = theirs.index_select(axis, old_rows.to(theirs.device)).to(own)
-    return lambda: own.index_copy_(axis, rows.to(own.device), picked)
-
-
-def _size(tensor: Tensor) -> str:
-    return " x ".join(str(n) for n in tensor.shape)

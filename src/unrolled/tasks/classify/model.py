@@ -1,0 +1,179 @@
+"""The recurrent classifier: a sequence in, its states pooled, scores out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from unrolled.errors import UserError
+from unrolled.layers import GRU, LSTM, RNN
+from unrolled.tasks.classify.config import ClassifyConfig
+
+BUCKETS = 1 << 16
+"""Rows that the runs of units are hashed to in the linear path."""
+LONGEST_RUN = {"char": 4, "word": 2}
+HEAD_STD = 0.4
+"""Standard deviation of the output weights, times the root of the features and ln K / 4: as large as a first loss
+within 3 % of ln K allows."""
+EMBEDDING_STD = 0.3
+PIECE = 1 << 28
+"""Numbers kept for the backward pass (1 GiB of float32) above which a batch is read in pieces whose activations are
+computed again when the gradient needs them. The gradient is the same."""
+
+
+class Classifier(nn.Module):
+    """``score = W pool(h_1 ... h_T) + b`` over the states of a recurrent network.
+
+    Args:
+        inputs: V ids, or I numbers a step with ``numbers``.
+        outputs: K classes, or 1 for a number.
+        config: the shape. numbers: whether inputs are vectors and not ids.
+        unk: the id that takes the place of a dropped unit.
+        run: with ``ngrams`` the longest run of units that the linear path scores: ``sum w(run) / sqrt(runs)`` is added
+            to the scores, where w is a table over hashed runs that starts at zero (Cheng et al. 2016, arXiv:1606.07792;
+            Joulin et al. 2016, arXiv:1607.01759).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool, unk: int = 0, run: int = 2
+    ) -> None:
+        super().__init__()
+        self.config, self.unk, self.run = config, unk, run
+        self.wide = nn.Embedding(BUCKETS, outputs) if config.ngrams and not numbers else None
+        self.embedding = None if numbers else nn.Embedding(inputs, config.embedding)
+        self.rnn = _layer(inputs if numbers else config.embedding, config)
+        self.directions = 2 if config.bidirectional else 1
+        width = config.hidden * self.directions
+        self.attention = nn.Linear(width, 1) if config.pool == "attention" else None
+        features = width * (3 if config.pool == "concat" else 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(features, outputs)
+        if numbers:
+            self.register_buffer("mean", torch.zeros(inputs))
+            self.register_buffer("scale", torch.ones(inputs))
+        # Set when training is over, on the dev part: see ClassifyTask.settle.
+        self.register_buffer("temperature", torch.ones(()))
+        # Of a number that is predicted: mean and deviation in training, and of the errors on the dev part.
+        self.register_buffer("target", torch.tensor([0.0, 1.0, 1.0]))
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        spread = min(1.0, math.log(max(2, self.head.out_features)) / 4)
+        self.head.weight.normal_(0.0, HEAD_STD * spread / math.sqrt(self.head.in_features))
+        self.head.bias.zero_()
+        if self.embedding is not None:
+            self.embedding.weight.normal_(0.0, EMBEDDING_STD)
+        if self.wide is not None:
+            self.wide.weight.zero_()
+        if self.attention is not None:
+            self.attention.weight.zero_()  # the mean, to begin with
+            self.attention.bias.zero_()
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (B, K).
+
+        Args:
+            x: int64 (T, B), or (T, B, I).
+            lengths: int64 (B,); steps from there on are padding, and change nothing.
+        """
+        x = x[: max(1, int(lengths.max()))]  # more padding is no other computation
+        if self.training and self.config.word_dropout and self.embedding is not None:
+            x = torch.where(torch.rand(x.shape, device=x.device) < self.config.word_dropout, self.unk, x)
+        if not (self.training and torch.is_grad_enabled()) or self._kept(x) <= PIECE or x.shape[1] == 1:
+            return self._read(x, lengths)
+        rows = max(1, int(x.shape[1] * PIECE / self._kept(x)))
+        pieces = zip(torch.split(x, rows, 1), torch.split(lengths, rows), strict=True)
+        scores: list[Tensor] = [checkpoint(self._read, a, b, use_reentrant=False) for a, b in pieces]
+        return torch.cat(scores)
+
+    def _read(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if self.embedding is not None:
+            steps = self.dropout(self.embedding(x))
+        else:
+            steps = (x - self.get_buffer("mean")) * self.get_buffer("scale")
+        output, state = self.rnn(steps, None, lengths=lengths)
+        scores: Tensor = self.head(self.dropout(self._pool(output, state, lengths)))
+        return scores if self.wide is None else scores + self._linear(x, lengths)
+
+    def _linear(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B) to (B, K): the linear path; in training runs are dropped as features are."""
+        assert self.wide is not None
+        T, B = ids.shape
+        keys, total = torch.zeros_like(ids), torch.zeros(B, self.head.out_features).to(self.head.weight)
+        for n in range(1, min(self.run, T) + 1):
+            keys = (keys[: T - n + 1] * 31 + ids[n - 1 :] + 1) * -7046029254386353131  # splitmix64's odd constant
+            keys = keys ^ (keys >> 29)
+            inside = torch.arange(n, T + 1, device=ids.device).unsqueeze(-1) <= lengths
+            weight = self.dropout(inside.to(total.dtype)).unsqueeze(-1)
+            total = total + (self.wide((keys >> 7) & (BUCKETS - 1)) * weight).sum(0)
+        runs = sum((lengths - n).clamp(min=0) for n in range(self.run))
+        assert isinstance(runs, Tensor)
+        return total / runs.clamp(min=1).to(total.dtype).sqrt().unsqueeze(-1)
+
+    def _pool(self, output: Tensor, state: Any, lengths: Tensor) -> Tensor:
+        """(T, B, D*H) and the last state to (B, features). Past a length the output is zero."""
+        pool = self.config.pool
+        if pool == "attention":
+            assert self.attention is not None
+            weights = self.attention(output).squeeze(-1).masked_fill(_padding(output, lengths), -math.inf)
+            weights = torch.nan_to_num(weights.softmax(0))  # an example without a step attends to nothing
+            return (weights.unsqueeze(-1) * output).sum(0)
+        found = []
+        if pool in ("last", "concat"):
+            h = state[0] if isinstance(state, tuple) else state
+            found.append(torch.cat(tuple(h[-self.directions :]), -1))
+        if pool in ("mean", "concat"):
+            found.append(output.sum(0) / lengths.clamp(min=1).unsqueeze(-1).to(output.dtype))
+        if pool in ("max", "concat"):
+            largest = output.masked_fill(_padding(output, lengths).unsqueeze(-1), -math.inf).amax(0)
+            found.append(torch.where((lengths > 0).unsqueeze(-1), largest, 0.0))
+        return found[0] if len(found) == 1 else torch.cat(found, -1)
+
+    def _kept(self, x: Tensor) -> int:
+        """Numbers that the backward pass of a batch needs, about."""
+        gates = {"lstm": 6, "gru": 5}.get(self.config.cell, 2)
+        width = self.config.hidden * self.directions * self.config.layers * (gates + 2)
+        return int(x.shape[0] * x.shape[1] * (width + 2 * self.rnn.input_size))
+
+
+def _padding(output: Tensor, lengths: Tensor) -> Tensor:
+    """(T, B): True past an example's end."""
+    return torch.arange(output.shape[0], device=output.device).unsqueeze(-1) >= lengths
+
+
+def _layer(size: int, config: ClassifyConfig) -> Any:
+    options: dict[str, Any] = {
+        "dropout": config.dropout if config.layers > 1 else 0.0, "layer_norm": config.layer_norm,
+        "recurrent_dropout": config.recurrent_dropout, "zoneout": config.zoneout, "init": config.init,
+        "engine": config.engine, "bidirectional": config.bidirectional,
+    }  # fmt: skip
+    try:
+        if config.cell == "lstm":
+            return LSTM(size, config.hidden, config.layers, forget_bias=config.forget_bias, **options)
+        if config.cell == "gru":
+            return GRU(size, config.hidden, config.layers, **options)
+        return RNN(size, config.hidden, config.layers, nonlinearity=config.cell.removeprefix("rnn-"), **options)
+    except ValueError as error:  # the layer's own words name the option
+        raise UserError(str(error)) from None
+
+
+def count_parameters(inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool) -> int:
+    """Trained parameters: the embedding V*E; a layer and direction of G gates G*H*(I + H + 2) (layer norm adds gains
+    2*G*H, and 2*H for an LSTM); the head features*K + K; attention D*H + 1; the linear path a row of K a bucket."""
+    G = {"lstm": 4, "gru": 3}.get(config.cell, 1)
+    H, D = config.hidden, 2 if config.bidirectional else 1
+    total = 0 if numbers else inputs * config.embedding
+    for layer in range(config.layers):
+        size = D * H if layer else (inputs if numbers else config.embedding)
+        own = G * H * (size + H + 2)
+        if config.layer_norm:
+            own += 2 * G * H + (2 * H if config.cell == "lstm" else 0)
+        total += D * own
+    total += BUCKETS * outputs if config.ngrams and not numbers else 0
+    features = D * H * (3 if config.pool == "concat" else 1)
+    return total + features * outputs + outputs + (D * H + 1 if config.pool == "attention" else 0)
