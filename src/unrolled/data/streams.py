@@ -83,7 +83,9 @@ class ChunkStream:
         if drop_last and self.rows >= self.k1:
             self.rows -= self.rows % self.k1
         # Rows lie where they would lie without drop_last: the dropped units are each row's last.
-        self._offsets = start + np.arange(batch, dtype=np.int64) * ((stop - start - 1) // batch)
+        step = (stop - start - 1) // batch
+        self._offsets = start + np.arange(batch, dtype=np.int64) * step
+        self._columns = np.asarray(tokens[start : start + batch * step]).reshape(batch, step).T  # (step, B), a view
         self._epoch = 0
         self._offset = 0
 
@@ -121,7 +123,10 @@ class ChunkStream:
         """The next chunk; ``fresh`` marks the first of an epoch."""
         p = self._offset
         low, high = self._low(p), min(p + self.k1, self.rows)
-        both = self.tokens[self._offsets + np.arange(low, high + 1, dtype=np.int64)[:, None]].astype(np.int64)
+        if high < len(self._columns):
+            both = self._columns[low : high + 1].astype(np.int64, order="C")
+        else:  # a row's last target is the next row's first unit
+            both = self.tokens[self._offsets + np.arange(low, high + 1, dtype=np.int64)[:, None]].astype(np.int64)
         chunk = Chunk(
             x=both[:-1],
             y=both[1:],

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.data.streams import Chunk
@@ -78,7 +80,7 @@ class WholeUpdates:
             guard.settled) if guard is not None else (0.0, False, 0.0, 0, 0.0, 0)),
         )  # fmt: skip
         given = [
-            (len(c.x), c.x.ctypes.data, c.y.ctypes.data, c.fresh or (k == 0 and not carry), rate, number + 1 + k)
+            (len(c.x), _address(c.x), _address(c.y), c.fresh or (k == 0 and not carry), rate, number + 1 + k)
             for k, (c, rate) in enumerate(zip(chunks, rates, strict=True))
         ]
         threads = core.threads()
@@ -122,3 +124,10 @@ class WholeUpdates:
         if self.rule.counts and "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32)
         return state
+
+
+def _address(ids: NDArray[np.int64]) -> int:
+    """Where a chunk's ids lie; ``ids.ctypes`` takes as long as a small update."""
+    assert ids.flags.c_contiguous
+    address: int = ids.__array_interface__["data"][0]
+    return address
