@@ -86,7 +86,9 @@ def conllu_rows(block: Block, name: str) -> Rows:
         if OTHER_ID.fullmatch(cells[0]):
             continue
         if not WORD_ID.fullmatch(cells[0]):
-            raise BadSentenceError(f"{where}: the id {cells[0]!r} is no word's (1), range's (1-2) or empty node's (1.1)")
+            raise BadSentenceError(
+                f"{where}: the id {cells[0]!r} is no word's (1), range's (1-2) or empty node's (1.1)"
+            )
         if int(cells[0]) != len(rows.cells) + 1:
             hint = "; is a blank line missing before it?" if cells[0] == "1" else ""
             raise BadSentenceError(f"{where}: the word {cells[0]} stands where {len(rows.cells) + 1} is due{hint}")

@@ -39,7 +39,7 @@ class StepArrays:
         return [hashlib.blake2b(self.x[k].tobytes(), digest_size=16).hexdigest() for k in range(len(self.x))]
 
 
-def read_arrays(paths: Sequence[str], *, x: str = "x", y: str = "y", target: str = "auto") -> StepArrays:
+def read_arrays(paths: Sequence[str], *, x: str = "x", y: str | None = "y", target: str = "auto") -> StepArrays:
     """Read files of the same kind, one after another.
 
     A file holds ``x`` (N, T, I), or (N, T) for I = 1, its targets ``y`` (N, T) or (N, T, O), and, where the sequences
@@ -47,7 +47,7 @@ def read_arrays(paths: Sequence[str], *, x: str = "x", y: str = "y", target: str
     that sum to S. Sequences of no step are left out.
 
     Args:
-        x, y: names of the arrays.
+        x, y: names of the arrays; None for y: there are no targets, and zeros stand for them.
         target: "class", "number", or "auto": whole numbers and strings are classes.
     Raises:
         UserError: names the file, the array and the sequence.
@@ -67,15 +67,15 @@ def read_arrays(paths: Sequence[str], *, x: str = "x", y: str = "y", target: str
     return StepArrays(inputs, targets, first.numbers, source.label, source.notes)
 
 
-def _read_file(path: str, x: str, y: str, target: str) -> StepArrays:
-    arrays = _load(path, (x, y))
-    xs, ys = arrays[x], arrays[y]
-    lengths = arrays.get("lengths")
+def _read_file(path: str, x: str, y: str | None, target: str) -> StepArrays:
+    arrays = _load(path, (x,) if y is None else (x, y))
+    xs, lengths = arrays[x], arrays.get("lengths")
     if xs.dtype.kind not in "fiub":
         raise UserError(f"{path}: {x!r} holds {xs.dtype}; numbers are read")
-    if ys.dtype.kind not in "fiubSU":
-        raise UserError(f"{path}: {y!r} holds {ys.dtype}; numbers or strings are read")
-    flat = lengths is not None and xs.ndim <= 2 and int(lengths.sum()) == len(xs) and len(ys) == len(xs)
+    flat = lengths is not None and xs.ndim <= 2 and int(lengths.sum()) == len(xs)
+    ys = np.zeros(xs.shape[: 1 if flat else 2], np.int64) if y is None else arrays[y]
+    if flat and len(ys) != len(xs):
+        raise UserError(f"{path}: {x!r} has {len(xs)} steps and {y!r} {len(ys)}; they must be as many")
     if not flat:
         if xs.ndim not in (2, 3) or ys.shape[:2] != xs.shape[:2] or ys.ndim > 3:
             raise UserError(f"{path}: {x!r} is {xs.shape} and {y!r} {ys.shape}; (N, T, I) and (N, T) go together, or "
@@ -87,42 +87,46 @@ def _read_file(path: str, x: str, y: str, target: str) -> StepArrays:
         xs, ys = xs.reshape(N, T, -1)[inside], ys[inside]
     assert lengths is not None
     inputs = Ragged(np.ascontiguousarray(xs.reshape(len(xs), -1), dtype=np.float32), lengths)
-    numbers = target == "number" or (target == "auto" and ys.dtype.kind == "f")
-    if numbers and ys.dtype.kind not in "fiub":
-        raise UserError(f"{path}: {y!r} holds strings, which are no numbers; leave --target number out")
-    if not numbers and ys.ndim > 1:
-        if ys.shape[1:] != (1,):
-            raise UserError(f"{path}: {y!r} has {ys.shape[1:]} labels a step; one is learnt, or numbers (--target number)")
-        ys = ys[:, 0]
     _refuse_infinite(path, x, inputs.values, inputs)
+    targets, numbers = _targets(path, y or "y", ys, target)
     if numbers:
-        ys = ys.reshape(len(ys), -1).astype(np.float32)
-        _refuse_infinite(path, y, ys, inputs)
-    elif ys.dtype.kind == "f" and not (ys == np.round(ys)).all():
-        raise UserError(f"{path}: {y!r} holds fractions, which are no classes; leave --target class out")
-    else:
-        ys = (ys.astype(np.int64) if ys.dtype.kind in "fb" else ys).astype(str)
+        _refuse_infinite(path, y or "y", targets, inputs)
     kept = np.flatnonzero(inputs.lengths > 0)
-    return StepArrays(inputs.take(kept), Ragged(ys, inputs.lengths).take(kept), numbers, path)
+    return StepArrays(inputs.take(kept), Ragged(targets, inputs.lengths).take(kept), numbers, path)
+
+
+def _targets(path: str, y: str, ys: Array, target: str) -> tuple[Array, bool]:
+    """Labels (steps,) as strings, or values (steps, O); and whether they are values."""
+    if ys.dtype.kind not in "fiubSU":
+        raise UserError(f"{path}: {y!r} holds {ys.dtype}; numbers or strings are read")
+    if target == "number" or (target == "auto" and ys.dtype.kind == "f"):
+        if ys.dtype.kind in "SU":
+            raise UserError(f"{path}: {y!r} holds strings, which are no numbers; leave --target number out")
+        return ys.reshape(len(ys), -1).astype(np.float32), True
+    if ys.ndim > 1 and ys.shape[1:] != (1,):
+        raise UserError(f"{path}: {y!r} has {ys.shape[1]} labels a step; one is learnt, or numbers (--target number)")
+    if ys.dtype.kind == "f" and not (ys == np.round(ys)).all():
+        raise UserError(f"{path}: {y!r} holds fractions, which are no classes; leave --target class out")
+    labels = ys.reshape(len(ys))
+    return (labels.astype(np.int64) if labels.dtype.kind in "fb" else labels).astype(str), False
 
 
 def _load(path: str, wanted: Sequence[str]) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UserError(f"{path}: a single array; give an .npz with {wanted[0]!r} and {wanted[1]!r}")
+        with open(path, "rb") as raw:  # numpy leaves a damaged file open
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UserError(f"{path}: a single array; give an .npz with {wanted[0]!r} and {wanted[-1]!r}")
             missing = next((name for name in wanted if name not in file.files), None)
             if missing is not None:
                 raise UserError(f"{path}: no array {missing!r}; it holds {', '.join(file.files)} (--words names the "
                                 "input, --tag the target)")  # fmt: skip
-            found = {name: np.asarray(file[name]) for name in wanted}
-            if "lengths" in file.files:
-                found["lengths"] = np.asarray(file["lengths"])
+            found = {name: np.asarray(file[name]) for name in (*wanted, "lengths") if name in file.files}
     except UserError:
         raise
     except ValueError:
-        raise UserError(f"{path}: holds Python objects, which are not read; save plain arrays, padded to (N, T, I), and "
-                        "'lengths'") from None  # fmt: skip
+        raise UserError(f"{path}: holds Python objects, which are not read; save plain arrays, padded to (N, T, I), "
+                        "and 'lengths'") from None  # fmt: skip
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable .npz file ({error}); save it again with numpy.savez") from None
     lengths = found.get("lengths")

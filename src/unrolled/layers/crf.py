@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -94,7 +92,7 @@ class CRF(nn.Module):
         with torch.enable_grad():
             leaf = emissions.detach().requires_grad_()
             total = self.log_partition(leaf, lengths).sum()
-            return cast(Tensor, torch.autograd.grad(total, leaf)[0]) if total.requires_grad else torch.zeros_like(leaf)
+            return torch.autograd.grad(total, leaf)[0] if total.requires_grad else torch.zeros_like(leaf)
 
 
 def _last(tags: Tensor, lengths: Tensor) -> Tensor:

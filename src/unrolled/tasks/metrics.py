@@ -36,8 +36,8 @@ def mean_interval(values: ArrayLike) -> tuple[float, tuple[float, float]]:
 
 
 def ratio_interval(sums: ArrayLike, counts: ArrayLike) -> tuple[float, float]:
-    """95 % interval of ``sums.sum() / counts.sum()`` where the pairs are independent draws and what is summed within one
-    is not: figures a word over sentences. Unbounded for fewer than two."""
+    """95 % interval of ``sums.sum() / counts.sum()`` where the pairs are independent draws and what is summed within
+    one is not: figures a word over sentences. Unbounded for fewer than two."""
     above, below = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     used = below > 0
     above, below = above[used], below[used]

@@ -24,7 +24,8 @@ class TagData:
                              "array of .npz (default y)")  # fmt: skip
     words: str | None = option(None, "where the words stand: a column's number (default 1), a field of JSONL (default: "
                                "words, or the like); the input array of .npz (default x)")  # fmt: skip
-    target: str = option("auto", "what a step of .npz has: a class or a number (auto: integers and strings are classes)",
+    target: str = option("auto", "what a step of .npz has: a class or a number (auto: whole numbers and strings are "
+                         "classes)",
                          choices=("auto", "class", "number"))  # fmt: skip
     dev_file: str | None = option(None, "file to watch and select on, instead of a share of the training sentences")
     test_file: str | None = option(None, "file of the final figure, instead of a share held out")

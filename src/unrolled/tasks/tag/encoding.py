@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -126,8 +127,8 @@ class Words:
             UserError: something is missing or of another kind.
         """
         try:
-            parts = [Vocabulary.from_json(saved[name], where) for name in ("words", "letters", "tags")]
-            return cls(*parts, saved["usual"], saved["common"], saved["lower"], saved["longest"])
+            words, letters, tags = (Vocabulary.from_json(saved[name], where) for name in ("words", "letters", "tags"))
+            return cls(words, letters, tags, saved["usual"], saved["common"], saved["lower"], saved["longest"])
         except (KeyError, TypeError) as error:
             raise UserError(f"{where}: damaged vocabulary ({error}); restore the folder") from None
 
@@ -158,18 +159,27 @@ class WordPart:
 
     def batch(self, rows: ArrayLike) -> Batch:
         form, lengths = self.form.padded(rows, least=0)
-        places = _places(*form.shape, lengths)
+        T, B = form.shape
+        places = _places(T, B, lengths)
         distinct, column = np.unique(form.ravel()[places], return_inverse=True)
         letters, letter_lengths = self._letters.padded(distinct)
         words = self._words[form.ravel()[places]]
         targets = self.targets.padded(rows, least=0)[0].ravel()[places]
-        return Batch(*form.shape, lengths, places, targets, words, self.known.counts[words], column, letters,
+        return Batch(T, B, lengths, places, targets, words, self.known.counts[words], column, letters,
                      letter_lengths)  # fmt: skip
+
+    def take(self, rows: ArrayLike) -> WordPart:
+        """The sentences ``rows``, in that order."""
+        one = copy.copy(self)
+        one.form, one.targets = self.form.take(rows), self.targets.take(rows)
+        return one
 
     def usual(self) -> Ints:
         """The most frequent tag of each word's form, that of all words where it is unseen: (units,)."""
         known = self.known
-        return np.array([known.usual.get(form, known.common) for form in self.forms], np.int64)[self.form.values]
+        by_form: Ints = np.array([known.usual.get(form, known.common) for form in self.forms], np.int64)
+        found: Ints = by_form[self.form.values]
+        return found
 
 
 class StepPart:
