@@ -60,7 +60,7 @@ class TagConfig:
     letters: int = option(50, "size of a letter's embedding (0: no letters)", min=0, max=10**8)
     letter_hidden: int = option(100, "hidden units of the network over letters, a direction", min=1, max=10**8)
     letter_layers: int = option(1, "layers of the network over letters", min=1, max=1000)
-    longest_word: int = option(32, "letters read of a word: its first and last half where it is longer", min=2)
+    longest_word: int = option(20, "letters read of a word: its first and last half where it is longer", min=2)
     lower: bool = option(True, "the embedding is of the word in lower case; the letters keep the case")
     word_dropout: float = option(0.25, "a word seen n times is read through its letters alone with probability a / "
                                  "(a + n) in training: this a", min=0.0)  # fmt: skip

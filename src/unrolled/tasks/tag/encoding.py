@@ -19,6 +19,8 @@ from unrolled.errors import UserError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+GROUPS = 6
+"""Groups by length in which the distinct words of a batch are spelled."""
 UNKNOWN = -1
 """The id of a tag that the training part lacks: always wrong, and in no loss."""
 
@@ -33,7 +35,8 @@ class Batch:
         places: (N,) where each real unit stands in (T*B,), ascending.
         targets: (N,) tags, or (N, O) values.
         words: (N,) ids of words; counts: (N,) how often each was seen in training; None for arrays.
-        form: (N,) which column of ``letters``; letters: (C, W) of each distinct word; letter_lengths: (W,).
+        form: (N,) which distinct word; letters: of the distinct words, the shortest first, in some groups, the letters
+            (C, W) and the lengths (W,): so there is hardly any padding.
         x: (N, I); None for words.
     """
 
@@ -45,8 +48,7 @@ class Batch:
     words: Ints | None = None
     counts: Ints | None = None
     form: Ints | None = None
-    letters: Ints | None = None
-    letter_lengths: Ints | None = None
+    letters: list[tuple[Ints, Ints]] | None = None
     x: Floats | None = None
 
 
@@ -162,11 +164,14 @@ class WordPart:
         T, B = form.shape
         places = _places(T, B, lengths)
         distinct, column = np.unique(form.ravel()[places], return_inverse=True)
-        letters, letter_lengths = self._letters.padded(distinct)
+        order = np.argsort(self._letters.lengths[distinct], kind="stable")
+        column = np.argsort(order, kind="stable")[column]  # places in the order by length
+        groups = np.array_split(distinct[order], max(1, min(GROUPS, len(distinct))))
+        letters = [self._letters.padded(group) for group in groups]
         words = self._words[form.ravel()[places]]
         targets = self.targets.padded(rows, least=0)[0].ravel()[places]
-        return Batch(T, B, lengths, places, targets, words, self.known.counts[words], column, letters,
-                     letter_lengths)  # fmt: skip
+        return Batch(T, B, lengths, places, targets, words, self.known.counts[words], column,
+                     letters)  # fmt: skip
 
     def take(self, rows: ArrayLike) -> WordPart:
         """The sentences ``rows``, in that order."""

@@ -93,12 +93,13 @@ class Tagger(nn.Module):
         assert self.letter is not None
         assert self.speller is not None
         assert batch.letters is not None
-        assert batch.letter_lengths is not None
-        letters = torch.from_numpy(batch.letters).to(device)
-        lengths = torch.from_numpy(batch.letter_lengths).to(device)
-        _, state = self.speller(letters, lengths=lengths, embedding=self.letter.weight)
-        h = state[0] if isinstance(state, tuple) else state
-        return torch.cat((h[-2], h[-1]), 1)
+        found = []
+        for ids, count in batch.letters:
+            letters, lengths = torch.from_numpy(ids).to(device), torch.from_numpy(count).to(device)
+            _, state = self.speller(letters, lengths=lengths, embedding=self.letter.weight)
+            h = state[0] if isinstance(state, tuple) else state
+            found.append(torch.cat((h[-2], h[-1]), 1))
+        return torch.cat(found)
 
     def over_time(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Rows (N, ...) back in (T, B, ...), 0 in the padding, and the lengths (B,): what a CRF works on."""
