@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.data.conll import BadSentenceError
+from unrolled.data.examples import Ragged
 from unrolled.data.step_arrays import read_arrays
 from unrolled.data.tagged import Layout, Sentence, in_scheme
 from unrolled.errors import UserError
@@ -170,9 +173,10 @@ class TagPredictor:
         arrays = read_arrays([path], x=self.data.words or "x", y=None)
         if arrays.x.values.shape[1] != len(known.mean):
             raise UserError(f"{path}: {arrays.x.values.shape[1]} numbers a step, and the model reads {len(known.mean)}")
+        if known.tags is None:  # targets that are not there have the width of those that were
+            nothing = np.zeros((len(arrays.x.values), len(known.y_mean)), np.float32)
+            arrays = dataclasses.replace(arrays, y=Ragged(nothing, arrays.x.lengths), numbers=True)
         part = known.part(arrays)
-        if known.tags is None:  # the targets that are not there must have the width of those that are
-            part.targets = type(part.targets)(part.targets.values[:, :1].repeat(len(known.y_mean), 1), part.lengths)
         found = read_part(self.model, part)
         for a, b in itertools.pairwise(part.targets.offsets):
             if known.tags is None:

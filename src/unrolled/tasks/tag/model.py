@@ -26,7 +26,8 @@ class Tagger(nn.Module):
     a / (a + n) (Kiperwasser & Goldberg 2016, arXiv:1603.04351): so unknown ones are learnt to be read by their letters.
 
     Between time and padding stand flat rows, one for each real unit: dropout, the head and the loss see no padding, and
-    the recurrent layers are told the lengths.
+    the recurrent layers are told the lengths. Steps and letters behind the longest are cut off before anything is
+    computed, since the rounding of a matrix product may hang on its number of rows.
 
     Args:
         outputs: V tags, or O values.
@@ -63,9 +64,8 @@ class Tagger(nn.Module):
         device = self.head.weight.device
         places = torch.from_numpy(batch.places).to(device)
         units = self.dropout(self._units(batch, device))
-        padded = units.new_zeros(batch.steps * batch.size, units.shape[1]).index_copy(0, places, units)
-        x = padded.view(batch.steps, batch.size, -1)
-        output, _ = self.rnn(x, lengths=torch.from_numpy(batch.lengths).to(device))
+        x, lengths = over_time(units, batch)
+        output, _ = self.rnn(x, lengths=lengths)
         rows = output.flatten(0, 1).index_select(0, places)
         return cast(Tensor, self.head(self.dropout(rows)))
 
@@ -95,18 +95,23 @@ class Tagger(nn.Module):
         assert batch.letters is not None
         found = []
         for ids, count in batch.letters:
-            letters, lengths = torch.from_numpy(ids).to(device), torch.from_numpy(count).to(device)
+            letters = torch.from_numpy(ids[: count.max()]).to(device)
+            lengths = torch.from_numpy(count).to(device)
             _, state = self.speller(letters, lengths=lengths, embedding=self.letter.weight)
             h = state[0] if isinstance(state, tuple) else state
             found.append(torch.cat((h[-2], h[-1]), 1))
         return torch.cat(found)
 
-    def over_time(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Rows (N, ...) back in (T, B, ...), 0 in the padding, and the lengths (B,): what a CRF works on."""
-        places = torch.from_numpy(batch.places).to(rows.device)
-        padded = rows.new_zeros(batch.steps * batch.size, *rows.shape[1:]).index_copy(0, places, rows)
-        lengths = torch.from_numpy(batch.lengths).to(rows.device)
-        return padded.view(batch.steps, batch.size, *rows.shape[1:]), lengths
+
+def over_time(rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Rows (N, ...), one a real unit, in (T, B, ...), 0 in the padding, and the lengths (B,).
+
+    T is the longest of the batch, whatever more of padding it has.
+    """
+    T, B = int(batch.lengths.max()), batch.size
+    places = torch.from_numpy(batch.places).to(rows.device)
+    padded = rows.new_zeros(T * B, *rows.shape[1:]).index_copy(0, places, rows)
+    return padded.view(T, B, *rows.shape[1:]), torch.from_numpy(batch.lengths).to(rows.device)
 
 
 def count_parameters(config: TagConfig, outputs: int, *, words: int = 0, letters: int = 0, inputs: int = 0) -> int:

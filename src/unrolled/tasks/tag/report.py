@@ -49,7 +49,7 @@ def figures(
         unseen = part.unseen[part.form.values]
         if unseen.any():
             made["unseen_accuracy"] = _share(right, unseen, part, intervals)
-            made["unseen"] = Figure(float(unseen.mean()))
+            made["unseen"] = Figure(float(unseen.mean()), unit="of the words")
     return made
 
 

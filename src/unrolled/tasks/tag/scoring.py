@@ -17,7 +17,7 @@ from unrolled.data.examples import batches_by_length
 from unrolled.data.spans import spans_of
 from unrolled.tasks.metrics import f1
 from unrolled.tasks.tag.encoding import UNKNOWN, Batch, Ints, Part
-from unrolled.tasks.tag.model import Tagger
+from unrolled.tasks.tag.model import Tagger, over_time
 
 SENTENCES = 64
 """Sentences read at once where nothing is learnt."""
@@ -56,8 +56,8 @@ def batch_nats(model: Tagger, scores: Tensor, batch: Batch) -> Tensor:
         return (0.5 * (scores - targets.to(scores)) ** 2 + HALF_LOG_TWO_PI).sum(1)
     if model.crf is None:
         return F.cross_entropy(scores, targets, reduction="none", ignore_index=UNKNOWN)
-    emissions, lengths = model.over_time(scores, batch)
-    tags, _ = model.over_time(targets.clamp_min(0), batch)
+    emissions, lengths = over_time(scores, batch)
+    tags, _ = over_time(targets.clamp_min(0), batch)
     nats: Tensor = model.crf(emissions, tags, lengths)
     strange = batch.places[batch.targets == UNKNOWN] % batch.size
     if len(strange):
@@ -70,7 +70,7 @@ def best_tags(model: Tagger, scores: Tensor, batch: Batch) -> tuple[Tensor, Tens
     if model.crf is None:
         sure, tags = torch.softmax(scores.double(), 1).max(1)
         return tags, sure
-    emissions, lengths = model.over_time(scores, batch)
+    emissions, lengths = over_time(scores, batch)
     places = torch.from_numpy(batch.places).to(scores.device)
     tags = model.crf.decode(emissions, lengths)[0].flatten().index_select(0, places)
     marginals = model.crf.marginals(emissions, lengths).flatten(0, 1).index_select(0, places)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -51,7 +52,7 @@ class TagTask:
 
     Attributes:
         known: vocabularies. parts: the encoded data. layout: how its files are written, None for arrays.
-        notes, label, summary: for people.
+        notes, label, summary: for people. headline: the figure that is shown on the way.
 
     Raises:
         UserError: settings that do not go together.
@@ -72,6 +73,8 @@ class TagTask:
         if model_config.crf and self.known.tags is None:
             raise UserError("--crf: scores sequences of tags, and these steps have values; leave it out")
         self.batch = min(train_config.batch, len(self.parts["train"].lengths))
+        tagged = "accuracy" if raw.scheme is None else "span_f1"
+        self.headline = tagged if self.known.tags is not None else "rmse"
         self.unit = "step" if isinstance(self.known, Steps) else "word"
         sizes = ", ".join(f"{n:,} {part}" for part, n in raw.sizes.items())
         kind = f"{len(self.known.tags)} tags" if self.known.tags is not None else "values"
@@ -160,8 +163,16 @@ class TagTask:
             "steps_per_epoch": stream.steps_per_epoch,
             "units_per_epoch": stream.units_per_epoch,
             "digest": self._digest,
+            "card": self._card(),
         }
         return told | ({} if tags is None else {"first_loss": math.log(len(tags)), "tags": len(tags)})
+
+    def _card(self) -> list[tuple[str, str]]:
+        config = self.model_config
+        network = f"{config.layers} {'bidirectional ' if config.bidirectional else ''}{config.cell} of {config.hidden}"
+        if isinstance(self.known, Words) and config.letters:
+            network += f", words spelled by a {config.cell} of {config.letter_hidden}"
+        return [("data", self.summary), ("network", network + (", CRF" if config.crf else ""))]
 
     def engine(self, model: nn.Module) -> tuple[str, str]:
         """Which engine runs a training batch of this task, and why the faster ones do not."""
@@ -173,7 +184,10 @@ class TagTask:
 
     def settings(self) -> dict[str, Any]:
         """What ``config.json`` keeps: the model's and the data's settings, and among the latter the data's digest."""
-        data = to_dict(self.data_config) | {"digest": self._digest}
+        data = to_dict(self.data_config)
+        # Absolute, so that a run can be resumed and evaluated from any folder.
+        data |= {name: os.path.abspath(data[name]) for name in ("dev_file", "test_file") if data[name] is not None}
+        data["digest"] = self._digest
         return {"model": to_dict(self.model_config), "data": data}
 
     def tokens(self) -> dict[str, Any] | None:
