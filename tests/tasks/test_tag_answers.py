@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.test_house import modules_after
 from unrolled.cli.main import main
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
@@ -77,7 +78,7 @@ def test_pretokenized_words_are_left_as_they_are(predictors: dict[str, TagPredic
         TagPredict(pretokenized=True, input="jsonl")
 
 
-def test_conllu_is_told_by_its_lines_and_comes_back_with_the_tags_filled_in(
+def test_conllu_is_told_by_its_lines_and_comes_back_with_its_tags(
     predictors: dict[str, TagPredictor],
 ) -> None:
     empty = conllu(PAIRS, upos=False) * 2
@@ -123,7 +124,7 @@ def test_evaluate_on_the_part_and_on_other_files(predictors: dict[str, TagPredic
     assert report.figures["unseen"].value == 0.5
     changed = dict(predictor.config) | {"text": {"paths": [str(tmp_path / "b.conllu")]}}
     other = TagPredictor(predictor.model, predictor.known, predictor.layout, None, "words", WHOLE, changed, "run")
-    with pytest.raises(UserError, match="the data it was trained on has changed|nothing to learn"):
+    with pytest.raises(UserError, match=r"the data it was trained on has changed|nothing to learn"):
         other.evaluate(None, "train", TagPredict())
 
 
@@ -150,6 +151,11 @@ def test_sequences_of_numbers(tmp_path: Path, numbers: bool) -> None:
     np.savez(tmp_path / "c.npz", x=x[:, :, :1])
     with pytest.raises(UserError, match="1 numbers a step, and the model reads 2"):
         list(predictor.predict([str(tmp_path / "c.npz")], TagPredict()))
+
+
+def test_configurations_and_recognition_import_no_torch() -> None:
+    loaded = modules_after("import unrolled.tasks.tag.config, unrolled.tasks.tag.recognise")
+    assert not loaded & {"torch", "numpy"}
 
 
 def test_files_that_are_clearly_tagged(tmp_path: Path) -> None:
@@ -180,8 +186,8 @@ def test_from_one_command_to_the_next(
         assert not code, text.err
         return text.out
 
-    told = unrolled("train", "train.conllu", "--test-file", "test.conllu", "--dev", "0", "--steps", "40", "--lr", "0.05",
-                    "--out", "run", "--threads", "1", *shape)  # fmt: skip
+    told = unrolled("train", "train.conllu", "--test-file", "test.conllu", "--dev", "0", "--steps", "40", "--lr",
+                    "0.05", "--out", "run", "--threads", "1", *shape)  # fmt: skip
     assert "taken for the task tag, since the name ends in .conllu" in told
     assert "held-out      accuracy" in told
     assert "the most frequent tag of each word" in told
