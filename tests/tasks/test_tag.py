@@ -345,3 +345,18 @@ def test_the_embedded_default_is_python(tmp_path: Path) -> None:
     sample = task.sample(built(task, torch.float32), {}, 30, 5)
     assert sample is not None
     assert "/" in sample
+
+
+def test_law_7_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    """With everything random at once: order, dropout, dropped words."""
+    model = TagConfig(**{**to_dict(SMALL), "dropout": 0.4, "word_dropout": 1.0})
+
+    def run(name: str, steps: int, resume: bool = False) -> dict[str, torch.Tensor]:
+        task = make(tmp_path, model=model, steps=steps, schedule="constant", lr=0.01, average=0.9)
+        trainer = Trainer(task, task.train_config, tmp_path / name, resume=resume)
+        trainer.train()
+        return trainer.model.state_dict()
+
+    run("cut", 5)
+    resumed, whole = run("cut", 9, resume=True), run("whole", 9)
+    assert_same(list(resumed.values()), list(whole.values()))

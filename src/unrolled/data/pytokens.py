@@ -15,6 +15,8 @@ from unrolled.data.tagged import Sentence
 
 TOKENS = 120_000
 """About so many are taken: enough to learn from in a minute."""
+OF_A_FILE = 2_000
+"""Of one file at most so many, from its start: files are what is held out, and there should be some."""
 LEFT_OUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING,
             tokenize.ENDMARKER}  # fmt: skip
 
@@ -40,6 +42,7 @@ def python_sentences(tokens: int = TOKENS) -> tuple[list[Sentence], list[str]]:
     for item in items:
         if left <= 0:
             break
+        rest = min(left, OF_A_FILE)
         text = b"".join(item.blocks(1 << 20)).decode("utf-8-sig")
         for number, line in logical_lines(text):
             words = [word for _, word in line]
@@ -47,7 +50,9 @@ def python_sentences(tokens: int = TOKENS) -> tuple[list[Sentence], list[str]]:
                 continue
             found.append(Sentence(words, line_tags(line), f"{item.name}:{number}"))
             files.append(Path(item.name).name)
-            left -= len(words)
+            left, rest = left - len(words), rest - len(words)
+            if rest <= 0:
+                break
     return found, files
 
 
