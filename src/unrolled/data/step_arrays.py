@@ -67,32 +67,68 @@ def read_arrays(paths: Sequence[str], *, x: str = "x", y: str | None = "y", targ
     return StepArrays(inputs, targets, first.numbers, source.label, source.notes)
 
 
+def sequences(x: Array, lengths: Array | None, name: str, what: str = "x") -> tuple[Ragged, NDArray[np.bool_] | None]:
+    """Numbers (N, T, I), or (N, T) for I = 1, as sequences; or all steps in a row, (S, I), with lengths that sum to S.
+
+    Args:
+        lengths: (N,); None where all are T long.
+        name, what: the file and the array, for messages.
+    Returns:
+        The sequences, float32 (steps, I), and which of the (N, T) steps they are; None for steps in a row.
+    Raises:
+        UserError: other shapes, or a step that is not finite.
+    """
+    if x.dtype.kind not in "biuf":
+        raise UserError(f"{name}: {what} holds {x.dtype}, not numbers; save plain numbers")
+    if lengths is not None and (lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any()):
+        raise UserError(f"{name}: lengths must be one whole number a sequence")
+    inside = None
+    if lengths is not None and x.ndim <= 2 and len(lengths) != len(x) and lengths.sum() == len(x):
+        ragged = Ragged(np.ascontiguousarray(x.reshape(len(x), -1), np.float32), lengths)
+    elif x.ndim in (2, 3):
+        N, T = x.shape[:2]
+        own = np.full(N, T) if lengths is None else lengths.astype(np.int64)
+        if len(own) != N:
+            raise UserError(f"{name}: {len(own)} lengths for {N} sequences; they must be as many")
+        if (own > T).any():
+            row = int(np.argmax(own > T))
+            raise UserError(f"{name}: sequence {row} has length {own[row]}, and there are {T} steps")
+        inside = np.arange(T) < own[:, None]
+        ragged = Ragged(x.reshape(N, T, -1)[inside].astype(np.float32), own)
+    else:
+        raise UserError(f"{name}: {what} has shape {x.shape}; sequences are (N, T, I) or (N, T)")
+    refuse_infinite(ragged, name, what)
+    return ragged, inside
+
+
+def refuse_infinite(found: Ragged, name: str, what: str) -> None:
+    """Raises UserError where a step is not finite, with its sequence."""
+    bad = ~np.isfinite(found.values).reshape(len(found.values), -1).all(1)
+    if bad.any():
+        step = int(np.argmax(bad))
+        row = int(np.searchsorted(found.offsets, step, "right")) - 1
+        at = f"{name}[{row}]: not a finite number at step {step - found.offsets[row]} of {what}"
+        raise UserError(f"{at} (such steps: {int(bad.sum()):,}); fill it in first")
+
+
 def _read_file(path: str, x: str, y: str | None, target: str) -> StepArrays:
     arrays = _load(path, (x,) if y is None else (x, y))
-    xs, lengths = arrays[x], arrays.get("lengths")
-    if xs.dtype.kind not in "fiub":
-        raise UserError(f"{path}: {x!r} holds {xs.dtype}; numbers are read")
-    flat = lengths is not None and xs.ndim <= 2 and int(lengths.sum()) == len(xs)
-    ys = np.zeros(xs.shape[: 1 if flat else 2], np.int64) if y is None else arrays[y]
-    if flat and len(ys) != len(xs):
-        raise UserError(f"{path}: {x!r} has {len(xs)} steps and {y!r} {len(ys)}; they must be as many")
-    if not flat:
-        if xs.ndim not in (2, 3) or ys.shape[:2] != xs.shape[:2] or ys.ndim > 3:
-            raise UserError(f"{path}: {x!r} is {xs.shape} and {y!r} {ys.shape}; (N, T, I) and (N, T) go together, or "
-                            "all steps in a row with 'lengths' that sum to their number")  # fmt: skip
-        N, T = xs.shape[:2]
-        lengths = np.full(N, T) if lengths is None else lengths
-        _check_lengths(path, lengths, N, T)
-        inside = np.arange(T) < lengths[:, None]
-        xs, ys = xs.reshape(N, T, -1)[inside], ys[inside]
-    assert lengths is not None
-    inputs = Ragged(np.ascontiguousarray(xs.reshape(len(xs), -1), dtype=np.float32), lengths)
-    _refuse_infinite(path, x, inputs.values, inputs)
-    targets, numbers = _targets(path, y or "y", ys, target)
+    inputs, inside = sequences(arrays[x], arrays.get("lengths"), path, x)
+    if y is None:
+        labels = np.zeros(len(inputs.values), np.int64)
+    else:
+        labels = arrays[y]
+        wanted = (len(inputs.values),) if inside is None else inside.shape
+        if labels.shape[: len(wanted)] != wanted or labels.ndim > len(wanted) + 1:
+            sizes = f"{x!r} is {arrays[x].shape} and {y!r} {labels.shape}"
+            raise UserError(f"{path}: {sizes}; give a target for each step, (N, T), or {wanted} here")
+        labels = labels if inside is None else labels[inside]
+    values, numbers = _targets(path, y or "y", labels, target)
+    targets = Ragged(values, inputs.lengths)
     if numbers:
-        _refuse_infinite(path, y or "y", targets, inputs)
+        refuse_infinite(targets, path, y or "y")
     kept = np.flatnonzero(inputs.lengths > 0)
-    return StepArrays(inputs.take(kept), Ragged(targets, inputs.lengths).take(kept), numbers, path)
+    return StepArrays(inputs.take(kept), targets.take(kept), numbers, path)
 
 
 def _targets(path: str, y: str, ys: Array, target: str) -> tuple[Array, bool]:
@@ -129,27 +165,7 @@ def _load(path: str, wanted: Sequence[str]) -> dict[str, Array]:
                         "and 'lengths'") from None  # fmt: skip
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable .npz file ({error}); save it again with numpy.savez") from None
-    lengths = found.get("lengths")
-    if lengths is not None and (lengths.ndim != 1 or lengths.dtype.kind not in "iu"):
-        raise UserError(f"{path}: 'lengths' is {lengths.dtype} {lengths.shape}; whole numbers (N,) are read")
     return found
-
-
-def _check_lengths(path: str, lengths: Array, N: int, T: int) -> None:
-    if len(lengths) != N:
-        raise UserError(f"{path}: {len(lengths)} lengths for {N} sequences; they must be as many")
-    wrong = np.flatnonzero((lengths < 0) | (lengths > T))
-    if len(wrong):
-        raise UserError(f"{path}: sequence {wrong[0]} has length {lengths[wrong[0]]}, and there are {T} steps")
-
-
-def _refuse_infinite(path: str, name: str, values: Array, of: Ragged) -> None:
-    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
-    if len(bad):
-        row = int(np.searchsorted(of.offsets, bad[0], side="right")) - 1
-        step = int(bad[0] - of.offsets[row])
-        raise UserError(f"{path}: {name!r} is not finite in {len(bad)} steps, the first: sequence {row}, step {step}; "
-                        "fill or leave out what is missing")  # fmt: skip
 
 
 def _width(one: StepArrays) -> str:
