@@ -30,7 +30,16 @@ def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], [], *([verb, "--help"] for verb in WRITTEN), ["runs", "--json"], ["foo"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        [],
+        *([verb, "--help"] for verb in WRITTEN),
+        ["runs", "--json"],
+        ["foo"],
+        ["train", "--task", "classify", "--help"],
+    ],
 )
 def test_what_computes_nothing_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (

@@ -15,6 +15,7 @@ from unrolled.tasks.metrics import (
     macro_f1,
     mean_interval,
     paired_bootstrap,
+    ratio_interval,
     wilson,
 )
 
@@ -31,6 +32,16 @@ def test_mean_interval() -> None:
     assert (mean, high - mean) == pytest.approx((2.0, 1.95996 / 3**0.5), abs=1e-4)
     assert mean - low == pytest.approx(high - mean)
     assert mean_interval([4.0]) == (4.0, (-np.inf, np.inf))
+
+
+def test_ratio_interval() -> None:
+    values = [1.0, 2.0, 3.0]
+    assert ratio_interval(values, [1, 1, 1]) == pytest.approx(mean_interval(values)[1])  # equal counts: the mean's
+    low, high = ratio_interval([2.0, 9.0, 0.0], [2, 6, 0])  # what has no units counts nowhere
+    residuals = np.array([2 - 2 * 11 / 8, 9 - 6 * 11 / 8])
+    half = 1.959964 * np.sqrt(2 * (residuals**2).sum()) / 8
+    assert (low, high) == pytest.approx((11 / 8 - half, 11 / 8 + half))
+    assert ratio_interval([3.0], [2]) == (-np.inf, np.inf)
 
 
 def test_confusion_and_f1() -> None:

@@ -1,9 +1,10 @@
-"""torch.nn.Modules: the drop-in recurrent layers and cells."""
+"""torch.nn.Modules: the drop-in recurrent layers and cells, and what stands on them."""
 
 from __future__ import annotations
 
 from unrolled.layers.cells import GRUCell, LSTMCell, RNNCell
+from unrolled.layers.crf import CRF
 from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.rnn import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]

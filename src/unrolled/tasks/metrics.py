@@ -35,6 +35,20 @@ def mean_interval(values: ArrayLike) -> tuple[float, tuple[float, float]]:
     return mean, (mean - half, mean + half)
 
 
+def ratio_interval(sums: ArrayLike, counts: ArrayLike) -> tuple[float, float]:
+    """95 % interval of ``sums.sum() / counts.sum()`` where the pairs are independent draws and what is summed within
+    one is not: figures a word over sentences. Unbounded for fewer than two."""
+    above, below = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    used = below > 0
+    above, below = above[used], below[used]
+    if len(below) < 2:
+        return (-math.inf, math.inf)
+    ratio = float(above.sum() / below.sum())
+    residuals = above - ratio * below
+    half = Z * math.sqrt(len(below) / (len(below) - 1) * float(residuals @ residuals)) / float(below.sum())
+    return (ratio - half, ratio + half)
+
+
 def confusion(targets: ArrayLike, predicted: ArrayLike, K: int) -> Ints:
     """(K, K): how many of each target, by row, were taken for each class, by column."""
     pairs = np.asarray(targets, dtype=np.int64) * K + np.asarray(predicted, dtype=np.int64)

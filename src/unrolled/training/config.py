@@ -22,7 +22,7 @@ class TrainConfig:
     epochs: float | None = option(None, "budget in passes over the training part", above=0.0)
     steps: int | None = option(None, "budget in updates", min=1)
     # Truncated BPTT.
-    batch: int = option(32, "parallel streams B", min=1)
+    batch: int = option(32, "parallel streams B, or examples in an update", min=1)
     bptt: str = option("64", "steps a gradient reaches back (k2), or full")
     stride: int | None = option(None, "units between updates (k1 <= k2; default: k2)", min=1)
     skip_tail: bool = option(False, "leave out the end of the text that fills no chunk, and its very last unit, as the "

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data.examples import Ragged
+from unrolled.data.step_arrays import sequences
 from unrolled.errors import UserError
 from unrolled.tasks.classify.recognise import is_idx
 
@@ -60,9 +61,9 @@ def load_sequences(path: Path) -> Ragged:
         return _pixels(_idx_array(path), path.name)
     if path.suffix.lower() == ".npz":
         held = _archive(path)
-        return _sequences(_named(held, X_NAMES, path), held.get("lengths"), path.name)
+        return sequences(_named(held, X_NAMES, path), held.get("lengths"), path.name)[0]
     array = _load(path)
-    return _sequences(array[None] if array.ndim == 2 else array, None, path.name)
+    return sequences(array[None] if array.ndim == 2 else array, None, path.name)[0]
 
 
 def _load(path: Path) -> NDArray[Any]:
@@ -94,40 +95,16 @@ def _npz(path: Path) -> Read:
 
 
 def _pair(x: NDArray[Any], y: NDArray[Any], lengths: NDArray[Any] | None, name: str) -> Read:
-    sequences = _sequences(x, lengths, name)
+    found = sequences(x, lengths, name)[0]
     if y.ndim == 2 and y.shape[1] > 1:  # one column a label
         labels: list[Any] = [[str(k) for k in np.flatnonzero(row)] for row in y]
     elif y.ndim == 1 or y.ndim == 2:
         labels = [int(v) if isinstance(v, np.bool_) else v.item() for v in y.reshape(-1)]
     else:
         raise UserError(f"{name}: y has shape {y.shape}; one label a sequence, (N,), or (N, K) of 0 and 1")
-    if len(labels) != len(sequences):
-        raise UserError(f"{name}: {len(sequences)} sequences and {len(labels)} labels; give one for each")
-    return sequences, labels, [f"{name}[{k}]" for k in range(len(labels))], name, 0
-
-
-def _sequences(x: NDArray[Any], lengths: NDArray[Any] | None, name: str) -> Ragged:
-    if x.dtype.kind not in "biuf":
-        raise UserError(f"{name}: x holds {x.dtype}, not numbers; save plain numbers")
-    if lengths is not None and (lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any()):
-        raise UserError(f"{name}: lengths must be one whole number a sequence")
-    if lengths is not None and len(lengths) != len(x) and lengths.sum() == len(x):  # steps of all in a row
-        ragged = Ragged(np.ascontiguousarray(x.reshape(len(x), -1), np.float32), lengths)
-    elif x.ndim in (2, 3):
-        N, T = x.shape[:2]
-        inside = np.full(N, T) if lengths is None else lengths.astype(np.int64)
-        if len(inside) != N or (inside > T).any():
-            raise UserError(f"{name}: lengths of shape {inside.shape} do not fit x of shape {x.shape}")
-        steps = x.reshape(N, T, -1).astype(np.float32)
-        ragged = Ragged(steps[np.arange(T) < inside[:, None]], inside)
-    else:
-        raise UserError(f"{name}: x has shape {x.shape}; sequences are (N, T, I) or (N, T)")
-    bad = ~np.isfinite(ragged.values).all(-1)
-    if bad.any():
-        step = int(np.argmax(bad))
-        row = int(np.searchsorted(ragged.offsets, step, "right")) - 1
-        raise UserError(f"{name}[{row}]: not a finite number at step {step - ragged.offsets[row]}; fill it in first")
-    return ragged
+    if len(labels) != len(found):
+        raise UserError(f"{name}: {len(found)} sequences and {len(labels)} labels; give one for each")
+    return found, labels, [f"{name}[{k}]" for k in range(len(labels))], name, 0
 
 
 # -- idx ---------------------------------------------------------------------------------------------------------------

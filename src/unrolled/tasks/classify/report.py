@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.bundle.files import replace_file
+from unrolled.data.examples import Ragged
 from unrolled.tasks.base import Figure, Report
 from unrolled.tasks.classify.baselines import NEIGHBOURS_MOST, STRENGTHS, Linear, nearest
 from unrolled.tasks.classify.model import LONGEST_RUN
@@ -188,22 +189,32 @@ def baselines(task: ClassifyTask, held: Part) -> list[tuple[str, dict[str, float
 
 
 def linear(task: ClassifyTask, held: Part) -> tuple[str, Floats]:
-    """The linear model on n-grams, its strength chosen on the dev part; its name and its answers."""
+    """The linear model on n-grams, its strength chosen on the dev part and then trained on that too; its name and its
+    answers."""
     train, dev = task.parts["train"], task.parts["dev"]
-    order = LONGEST_RUN[task.coder.kind]
-    mean, deviation = (float(train.y.mean()), float(train.y.std()) or 1.0) if task.target == "number" else (0.0, 1.0)
-    y = ((train.y - mean) / deviation).astype(np.float32) if task.target == "number" else train.y
-    model = Linear(train.inputs, y, task.outputs, order)
-    fits, W = [], None
-    for strength in STRENGTHS if len(dev) else STRENGTHS[1:2]:
-        W = model.fit(strength, W)
-        watched = _answers(task.target, model.scores(W, dev.inputs), mean, deviation) if len(dev) else None
-        name = next(iter(figures(task.target, watched, dev.y))) if watched is not None else ""
-        worth = 0.0 if watched is None else figures(task.target, watched, dev.y)[name].value
-        fits.append((-worth if task.target == "number" else worth, strength, W))
-    _, strength, best = max(fits, key=lambda fit: fit[:2])
+    order, number = LONGEST_RUN[task.coder.kind], task.target == "number"
+    mean, deviation = (float(train.y.mean()), float(train.y.std()) or 1.0) if number else (0.0, 1.0)
+
+    def model_of(inputs: Ragged, y: NDArray[Any]) -> Linear:
+        wanted = ((y - mean) / deviation).astype(np.float32) if number else y
+        return Linear(inputs, wanted, task.outputs, order)
+
+    best, W = STRENGTHS[1], None
+    inputs, y = train.inputs, train.y
+    if len(dev):
+        model, worth = model_of(train.inputs, train.y), []
+        for strength in STRENGTHS:
+            W = model.fit(strength, W)
+            watched = _answers(task.target, model.scores(W, dev.inputs), mean, deviation)
+            headline = next(iter(figures(task.target, watched, dev.y).values()))
+            worth.append((-headline.value if headline.low_is_good else headline.value, strength))
+        best = max(worth)[1]
+        values = np.concatenate((train.inputs.values, dev.inputs.values))
+        inputs = Ragged(values, np.concatenate((train.inputs.lengths, dev.inputs.lengths)))
+        y = np.concatenate((train.y, dev.y))
+    model = model_of(inputs, y)
+    found = _answers(task.target, model.scores(model.fit(best), held.inputs), mean, deviation)
     kind = "character" if task.coder.kind == "char" else "word"
-    found = _answers(task.target, model.scores(best, held.inputs), mean, deviation)
     return f"a linear model on {kind} 1-{order}-grams", found
 
 
