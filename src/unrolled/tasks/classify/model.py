@@ -37,8 +37,8 @@ class Classifier(nn.Module):
         config: the shape. numbers: whether inputs are vectors and not ids.
         unk: the id that takes the place of a dropped unit.
         run: with ``ngrams`` the longest run of units that the linear path scores: ``gain sum w(run) / sqrt(runs)`` is
-            added to the scores, where w is a table over hashed runs that starts at zero (Cheng et al. 2016, arXiv:1606.07792;
-            Joulin et al. 2016, arXiv:1607.01759).
+            added to the scores, where w is a table over hashed runs that starts at zero (Cheng et al. 2016,
+            arXiv:1606.07792; Joulin et al. 2016, arXiv:1607.01759).
     """
 
     def __init__(
