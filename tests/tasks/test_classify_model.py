@@ -49,6 +49,14 @@ def test_more_padding_changes_no_bit(pool: str, engine: str, bidirectional: bool
     assert torch.isfinite(runs[0][0]).all()
 
 
+@pytest.mark.parametrize("pool", ["mean", "attention", "concat"])
+def test_a_sum_over_many_steps_is_the_same_sum_beside_much_padding(pool: str) -> None:
+    model, lengths = make(pool=pool, hidden=16, ngrams=True), torch.tensor([97, 3])
+    model.head.weight.data.normal_()
+    x = torch.randint(0, 7, (97, 2))
+    assert torch.equal(model(x, lengths), model(torch.cat((x, torch.ones(203, 2).long())), lengths))
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_padded_steps_get_exactly_zero_gradient(pool: str) -> None:
     torch.manual_seed(1)
