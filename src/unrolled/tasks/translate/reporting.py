@@ -50,7 +50,7 @@ def make_report(decoder: Decoder, corpus: Corpus, part: str, options: TranslateP
     report.rows = [
         {
             "input": source, "target": several[0], "predicted": one.text, "right": int(right), "edits": int(edits),
-            "units": int(wanted), "references": len(several), "log_probability": round(one.found.log_probability, 4),
+            "units": int(wanted), "references": several, "log_probability": round(one.found.log_probability, 4),
             "ended": int(one.found.ended), "unknown": one.unknown,
         }
         for source, several, one, right, edits, wanted in zip(
