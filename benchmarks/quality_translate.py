@@ -5,7 +5,7 @@
 
 DIR holds ``cmudict`` and ``eng-fra``; dates are made up. Every bar is ``unrolled train`` with the flags that stand
 here, once with attention and, of cmudict and eng-fra, once without, for as many updates. Prints a table, then one JSON
-line for each bar. ``--steps`` makes the budgets of cmudict and eng-fra updates, which do not depend on the machine's load.
+line for each bar. ``--steps`` makes the budgets of cmudict and eng-fra updates, which do not depend on the load.
 
 - dates: many ways to write a date to ISO form; unseen dates of unseen years, exact >= 0.999; ways never learnt from.
 - cmudict: letters to sounds, stress removed, a tenth of the words held out by a hash; greedy; right if it is any listed

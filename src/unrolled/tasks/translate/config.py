@@ -131,4 +131,4 @@ class TranslatePredict(BeamConfig):
 
     replace_unknown: bool = option(False, "for an unknown word, write the source's word that attention looked at most")
     alignments: bool = option(False, "JSON: where attention looked for each unit")
-    together: int = option(128, "sequences decoded side by side", min=1, max=100_000)
+    together: int = option(128, "sequences decoded side by side; 1 answers each as it comes", min=1, max=100_000)

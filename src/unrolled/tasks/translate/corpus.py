@@ -95,9 +95,8 @@ def open_corpus(paths: Sequence[str], data: TranslateData, sides: tuple[Side, Si
     """
     pairs, parts = _read(list(paths), data) if paths else _dates(data)
     notes = list(pairs.notes)
-    for name, flag in (("train", "--heldout 0 and --dev 0"),):
-        if not len(parts[name]):
-            raise UserError(f"{pairs.label}: nothing is left to learn from; use {flag}, or name more data")
+    if not len(parts["train"]):
+        raise UserError(f"{pairs.label}: nothing is left to learn from; use --heldout 0 --dev 0, or name more data")
     source, target = sides or _learn(pairs, parts["train"], data)
     flat = [one for several in pairs.targets for one in several]
     first = np.concatenate(([0], np.cumsum([len(several) for several in pairs.targets]))).astype(np.int64)
@@ -124,7 +123,9 @@ def _read(paths: list[str], data: TranslateData) -> tuple[Pairs, dict[str, Ints]
             parts[name] = np.arange(len(pairs), len(pairs) + len(more))
             pairs = Pairs(pairs.label, pairs.format, pairs.sources + more.sources, pairs.targets + more.targets,
                           pairs.where + more.where, pairs.lines + more.lines, pairs.notes + more.notes)  # fmt: skip
-    held = {split_key(pairs.sources[k]) for name in ("dev", "test") for k in parts[name]} if data.test_file else set()
+    held: set[str] = set()
+    if data.dev_file or data.test_file:  # else the hash has seen to it
+        held = {split_key(pairs.sources[k]) for name in ("dev", "test") for k in parts[name]}
     both = [k for k in parts["train"] if split_key(pairs.sources[k]) in held]
     if both:
         pairs.notes.append(
