@@ -168,6 +168,11 @@ class TranslateTask:
         train, test = (corpus.targets.take(corpus.pairs_of(corpus.parts[part])[1]) for part in ("train", "test"))
         return "frequencies of the target's units", unigram_nats(train, test, corpus.target.V)
 
+    @property
+    def baseline_seconds(self) -> float:
+        """What the report's baselines take, about; a budget in minutes leaves room for them."""
+        return 4e-5 * len(self.corpus.pairs)
+
     # -- what it is ----------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
