@@ -19,10 +19,10 @@ from unrolled.training.config import TrainConfig
 def test_every_preset_loads_and_stands_below_flags(name: str) -> None:
     preset = load_preset(name)
     assert preset.name == name
-    given = Given({"steps": 3, "hidden": 17})
+    given = Given({"steps": 3, "hidden": 18})
     assert preset.task is not None
     data, model = TASKS[preset.task].configs()
-    assert given.build(model, preset.model).hidden == 17
+    assert given.build(model, preset.model).hidden == 18
     given.build(data, preset.data)
     assert given.build(TrainConfig, preset.train).steps == 3
 
