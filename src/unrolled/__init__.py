@@ -13,7 +13,7 @@ from unrolled.errors import UserError
 
 if TYPE_CHECKING:  # the same names for type checkers and editors
     from unrolled.engines import explain
-    from unrolled.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+    from unrolled.layers import GRU, LSTM, RNN, Attention, GRUCell, LSTMCell, RNNCell
     from unrolled.state import detach, reset, select, split, stack, zeros
 
     __version__: str
@@ -22,6 +22,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attention",
     "GRUCell",
     "LSTMCell",
     "RNNCell",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "unrolled.layers": ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"),
+    "unrolled.layers": ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Attention"),
     "unrolled.state": ("zeros", "detach", "reset", "select", "stack", "split"),
     "unrolled.engines": ("explain",),
 }
