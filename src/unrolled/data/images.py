@@ -137,7 +137,7 @@ def _eight_bits(array: npt.NDArray[Any], name: str, deep: bool) -> Pixels:
     if array.dtype == np.uint8:
         return np.asarray(array, np.uint8)
     if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
+        return np.asarray(array.astype(np.uint8) * 255, np.uint8)
     if array.dtype.kind not in "iuf":
         raise ImageError(f"{name}: holds {array.dtype}, not numbers")
     low, high = float(array.min()), float(array.max())
