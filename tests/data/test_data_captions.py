@@ -141,9 +141,15 @@ def test_shapes_keep_their_combinations_to_their_parts():
     assert made.images.shape == (400, 24, 24, 3)
     assert [made.parts.count(p) for p in ("train", "dev", "test")] == [324, 36, 40]
     for k, part in enumerate(made.parts):
-        text = " ".join(made.captions[k])
-        for other, pairs in made.heldout.items():
-            assert any(pair in text for pair in pairs) == (part == other), (part, text)
+        looks = [" ".join(caption.split()[1:4]) for caption in made.captions[k]]
+        for other, kept in made.heldout.items():
+            assert len(kept) == 4
+            assert bool(set(looks) & set(kept)) == (part == other), (part, looks)
+    trained = [" ".join(c.split()[1:4]) for said, p in zip(made.captions, made.parts) if p == "train" for c in said]
+    for look in made.heldout["dev"] + made.heldout["test"]:
+        size, colour, kind = look.split()
+        for pair in ({size, colour}, {size, kind}, {colour, kind}):
+            assert any(pair <= set(other.split()) for other in trained), pair
     words = set(
         " ".join(c for said, p in zip(made.captions, made.parts, strict=True) if p == "train" for c in said).split()
     )

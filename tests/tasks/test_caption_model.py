@@ -18,7 +18,7 @@ from unrolled.engines import spying
 from unrolled.tasks.caption.config import IMAGE_AS, CaptionConfig, CaptionPredict
 from unrolled.tasks.caption.encoder import PlaceNorm
 from unrolled.tasks.caption.model import CaptionModel, Inputs
-from unrolled.tasks.caption.writing import tensors, write
+from unrolled.tasks.caption.writing import Written, agreeing, tensors, write
 
 CELLS = ("lstm", "gru", "rnn-tanh", "rnn-relu")
 LETTERS = Vocabulary(list("abc"), ("<pad>", "<unk>", "<s>", "</s>"))
@@ -161,14 +161,14 @@ def test_parameters_follow_a_formula(cell, image_as):
         return G * H * (size + H) + 2 * G * H
 
     encoder = 3 * 3 * 9 + 3 * 3 * 9 + 4 * 3 + 3 * 6 * 9 + 6 * 6 * 9 + 4 * 6
-    looker = (6 + 16) * M + M + 4 * M * M + M
+    looker = (6 + 16) * M + M + (1 if image_as == "attend" else 4) * M * M + M
     rnn = {
         "h0": layer(E) + layer(H), "first": layer(E) + layer(H), "every": layer(E + M) + layer(H),
         "attend": layer(E) + layer(H + M),
     }[image_as]  # fmt: skip
     states = 2 * (2 if cell == "lstm" else 1)
     begin = {"h0": states * H * (M + 1), "attend": states * H * (M + 1), "first": E * (M + 1), "every": 0}[image_as]
-    looks = H * M + H * (H + M + 1) if image_as == "attend" else 0
+    looks = H * M + H * H + 2 * H + H * (H + M + 1) if image_as == "attend" else 0
     total = encoder + looker + V * E + rnn + begin + looks + H * V + V
     assert sum(p.numel() for p in model.parameters()) == total
 
@@ -249,3 +249,22 @@ def test_the_teacher_forced_recurrence_is_one_call():
         with spying.spy() as seen:
             model(torch.randint(4, 7, (9, 2)), scene, torch.tensor([9, 4]))
         assert len(seen) == calls
+
+
+def test_consensus_takes_what_the_others_agree_with():
+    """The most probable caption shares nothing with two others that share all but one word; more results change no
+    first, and the ranking is of the whole beam."""
+
+    def one(text, p):
+        return Written(text.split(), 0.0, math.log(p), True, None, None)
+
+    said = [one("x y z", 0.4), one("a b c", 0.3), one("a b d", 0.3)]
+    ranked = agreeing(said)
+    assert [w.units[0] for w in ranked] == ["a", "a", "x"]
+    assert ranked[0].score == pytest.approx(0.3 + 0.3 * 2 / 3)
+    model, pictures = model_of(), pictures_of((8, 8))
+    few, many = (
+        write(model, LETTERS, pictures, [0], CaptionPredict(beam=9, nbest=n, consensus=True), 3)[0] for n in (1, 9)
+    )
+    assert few[0].units == many[0].units
+    assert [w.score for w in many] == sorted((w.score for w in many), reverse=True)

@@ -107,7 +107,9 @@ def test_restval_must_be_said(tmp_path):
 
 def test_lists_of_parts_and_groups(photos, tmp_path):
     (tmp_path / "test.txt").write_text("3.png\n4.png\n")
-    corpus = read_corpus([photos()], CaptionData(image_size=8, test_list=str(tmp_path / "test.txt"), dev=0.0))
+    corpus = read_corpus(
+        [photos()], CaptionData(image_size=8, test_list=str(tmp_path / "test.txt"), dev=0.0, heldout=0.9)
+    )
     assert corpus.parts["test"].tolist() == [3, 4]
     (tmp_path / "bad.txt").write_text("x\n")
     with pytest.raises(UserError, match="names no image that has a caption"):

@@ -1,8 +1,8 @@
 """Generated pictures of two coloured shapes, and sentences about them: captions with a right answer.
 
 Of every picture two sentences are true, one from each shape's side: "a small red circle above a blue square" and "a
-large blue square below a red circle". The parts differ by *combinations*: some pairs of colour and shape are in no
-training picture, though their colour is, on other shapes, and their shape is, in other colours.
+large blue square below a red circle". The parts differ by *combinations* of size, colour and shape: a small red square,
+say, is in no training picture, though large red squares are, and small red circles, and small blue squares.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ COLOURS = {
 RELATIONS = ("above", "left of", "below", "right of")
 """Of the first shape to the second; two steps on is the same from the second's side."""
 
-RADII = ((0.085, 0.115), (0.165, 0.2))
+RADII = ((0.115, 0.135), (0.185, 0.205))
 """Of small and of large ones, as shares of the picture's side."""
 
+Look = tuple[int, int, int]
+"""Numbers of a size, a colour and a shape."""
 Distance = Callable[[Floats, Floats, Floats], Floats]
 """Offsets x, y and radius r to the signed distance from the outline, negative inside."""
 
@@ -78,39 +80,42 @@ def generate_shapes(count: int, size: int, *, heldout: float, dev: float, seed: 
     tests, devs = round(count * heldout), round((count - round(count * heldout)) * dev)
     parts = ["train"] * (count - tests - devs) + ["dev"] * devs + ["test"] * tests
     free, kept = _combinations()
-    colours, kinds = np.empty((count, 2), np.int64), np.empty((count, 2), np.int64)
+    looks = np.empty((count, 2, 3), np.int64)  # size, colour and shape of both
     for k, part in enumerate(parts):
-        pairs = [free[i] for i in rng.integers(0, len(free), 2)]
+        looks[k] = [free[i] for i in rng.integers(0, len(free), 2)]
         if part != "train":
-            pairs[rng.integers(0, 2)] = kept[part][rng.integers(0, len(kept[part]))]
-        for j, (colour, kind) in enumerate(pairs):
-            colours[k, j], kinds[k, j] = colour, kind
-    large = rng.integers(0, 2, (count, 2))
+            looks[k, rng.integers(0, 2)] = kept[part][rng.integers(0, len(kept[part]))]
+    large, colours, kinds = looks[..., 0], looks[..., 1], looks[..., 2]
     relation = rng.integers(0, 4, count)
     images = _draw(colours, kinds, large, relation, size, rng)
     captions = [
         [_sentence(colours[k], kinds[k], large[k], int(relation[k]), first) for first in (0, 1)] for k in range(count)
     ]
-    names = {part: [f"{list(COLOURS)[c]} {list(SHAPES)[s]}" for c, s in pairs] for part, pairs in kept.items()}
+    names = {part: [_look(*one) for one in some] for part, some in kept.items()}
     return Shapes(images, captions, parts, names)
 
 
-def _combinations() -> tuple[list[tuple[int, int]], dict[str, list[tuple[int, int]]]]:
-    """Pairs of colour and shape that any picture may hold, and those of the dev and the test part alone.
+def _combinations() -> tuple[list[Look], dict[str, list[Look]]]:
+    """Looks that any picture may hold, and those of the dev and the test part alone: one for each colour.
 
-    They lie on a diagonal: no colour loses more than one shape, and no shape more than two colours.
+    No two of them share colour and shape, nor all of a size: whatever two of their three attributes are, the training
+    part has both together.
     """
-    diagonal = [(c, (2 * c + 1) % len(SHAPES)) for c in range(len(COLOURS))]
+    diagonal = [((c // 2) % 2, c, (2 * c + 1) % len(SHAPES)) for c in range(len(COLOURS))]
     kept = {"dev": diagonal[1::2], "test": diagonal[0::2]}
-    every = [(c, s) for c in range(len(COLOURS)) for s in range(len(SHAPES))]
-    return [pair for pair in every if pair not in diagonal], kept
+    every = [(z, c, s) for z in range(2) for c in range(len(COLOURS)) for s in range(len(SHAPES))]
+    return [look for look in every if look not in diagonal], kept
+
+
+def _look(large: int, colour: int, kind: int) -> str:
+    return f"{SIZES[large]} {list(COLOURS)[colour]} {list(SHAPES)[kind]}"
 
 
 def _sentence(colours: Ints, kinds: Ints, large: Ints, relation: int, first: int) -> str:
     """What is true of a picture, told from the side of its ``first`` shape."""
     second, names, shapes = 1 - first, list(COLOURS), list(SHAPES)
     place = RELATIONS[(relation + 2 * first) % 4]
-    subject = f"{SIZES[large[first]]} {names[colours[first]]} {shapes[kinds[first]]}"
+    subject = _look(large[first], colours[first], kinds[first])
     other = f"{names[colours[second]]} {shapes[kinds[second]]}"
     return f"a {subject} {place} {_article(other)} {other}"
 

@@ -75,7 +75,7 @@ class CaptionConfig:
     train_encoder: bool = option(False, "timm: train it along (otherwise its features are computed once and kept)")
     image_as: str = option("attend", "how the decoder takes the image: as its first state, as its first input, at "
                            "every step, or by attention", choices=IMAGE_AS)  # fmt: skip
-    attention: str = option("general", "how attention scores", choices=("dot", "general", "additive"))
+    attention: str = option("additive", "how attention scores", choices=("dot", "general", "additive"))
     memory: int = option(128, "width of what the decoder takes of the image", min=1, max=10**6)
     cell: str = option("lstm", "recurrent cell", choices=CELLS)
     layers: int = option(1, "recurrent layers", min=1, max=1000)
@@ -110,6 +110,8 @@ class CaptionPredict:
                         min=1)  # fmt: skip
     length_penalty: float = option(0.6, "how much longer captions are favoured when a beam is ranked: alpha of Wu et "
                                    "al. 2016, 0 is none", min=0.0, max=10.0)  # fmt: skip
+    consensus: bool = option(False, "of the beam, rank first the caption that agrees most with all others, by token "
+                             "F1 and their probability")  # fmt: skip
     max_length: int | None = option(None, "units of a caption at most (default: one and a half times the longest that "
                                     "was trained on)", min=1, max=LONGEST)  # fmt: skip
     draw: str | None = option(None, "folder for pictures of where attention lies, word by word")
@@ -119,3 +121,5 @@ class CaptionPredict:
         if self.nbest > self.beam:
             raise UserError(f"--nbest {self.nbest}: a search with --beam {self.beam} finds {self.beam}; "
                             f"use --beam {self.nbest}")  # fmt: skip
+        if self.consensus and self.beam == 1:
+            raise UserError("--consensus: with --beam 1 there is one caption only; use --beam 10, say")

@@ -121,10 +121,10 @@ class Looker(nn.Module):
 
     Every place's vector is joined with where it lies (sines and cosines of row and column, as Vaswani et al. 2017,
     arXiv:1706.03762, section 3.5) and projected to M. The whole is a linear map of all places where every picture has
-    the same grid, and of their mean where not.
+    the same grid and ``places`` says so, and of their mean where not.
 
     Args:
-        features: F, width of the vectors. memory: M. places: S where every picture has the same grid, else None.
+        features: F, width of the vectors. memory: M. places: S, for a whole of all places; None for one of their mean.
         placed: whether vectors lie in a grid.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def open_task(
     Raises:
         UserError: anything wrong with captions, images or settings.
     """
-    model = settled(model, data)
+    model, data = settled(model, data), _rooted(data)
     frozen = frozen_encoder(model)
     if frozen is not None:
         data = at_size_of(frozen, data)
@@ -44,6 +45,12 @@ def open_task(
         corpus = with_features(corpus, frozen, progress)
     old = None if start_from is None else (start_from[0], Vocabulary.from_json(start_from[1], "tokens.json"))
     return CaptionTask(corpus, data, model, train, start_from=old)
+
+
+def _rooted(data: CaptionData) -> CaptionData:
+    """The data's paths absolute, so that a run can be resumed and evaluated from any folder."""
+    paths = {name: getattr(data, name) for name in ("images", "features", "test_list", "dev_list")}
+    return dataclasses.replace(data, **{name: os.path.abspath(p) for name, p in paths.items() if p is not None})
 
 
 def load(

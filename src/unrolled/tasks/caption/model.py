@@ -92,7 +92,9 @@ class CaptionModel(nn.Module):
         if width is None:
             self.encoder = TimmEncoder(c) if c.encoder.startswith(TIMM) else SmallEncoder(c)
             width = self.encoder.width
-        self.looker = Looker(width, M, inputs.places, placed=inputs.features is None or inputs.grid is not None)
+        # What attends finds the places by itself: one map for all of them learns from all of them.
+        flat = None if c.image_as == "attend" else inputs.places
+        self.looker = Looker(width, M, flat, placed=inputs.features is None or inputs.grid is not None)
         self.embedding = nn.Embedding(inputs.V, c.embedding)
         self.dropout = nn.Dropout(c.dropout)
         entry = c.embedding + (M if c.image_as == "every" else 0)

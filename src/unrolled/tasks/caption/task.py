@@ -79,7 +79,7 @@ class CaptionTask:
         longest: units of a caption that is written, at most. notes, label, summary: for people.
     """
 
-    name = "caption"
+    name, headline = "caption", "token_f1"
 
     def __init__(
         self, corpus: CaptionCorpus, data: CaptionData, model: CaptionConfig, train: Training, *,

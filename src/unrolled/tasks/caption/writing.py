@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.beam import beam_search
 from unrolled.decoding.config import BeamConfig
 from unrolled.tasks.caption.config import CaptionPredict
+from unrolled.tasks.caption.metrics import token_f1
 from unrolled.tasks.caption.model import CaptionModel, Scene, State, select_state
 
 AT_ONCE = 64
@@ -94,7 +96,8 @@ def write(
     """
     assert vocabulary.start is not None
     assert vocabulary.end is not None
-    config = BeamConfig(beam=options.beam, nbest=options.nbest, length_penalty=options.length_penalty)
+    kept = options.beam if options.consensus else options.nbest
+    config = BeamConfig(beam=options.beam, nbest=kept, length_penalty=options.length_penalty)
     writer, device = Writer(model, vocabulary), model.head.weight.device
     found: list[list[Written]] = []
     chosen = list(rows)
@@ -113,9 +116,25 @@ def write(
         for k, row in enumerate(best):
             grid = None if scene.seen.grids is None else scene.seen.grids[k]
             count = None if scene.seen.lengths is None else int(scene.seen.lengths[k])
-            found.append([
+            said = [
                 Written(vocabulary.decode(one.ids), one.score, one.log_probability, one.ended,
                         None if one.weights is None else one.weights[:, :count], grid)
                 for one in row
-            ])  # fmt: skip
+            ]  # fmt: skip
+            found.append(agreeing(said)[: options.nbest] if options.consensus else said)
     return found
+
+
+def agreeing(said: Sequence[Written]) -> list[Written]:
+    """Captions of one picture, first the one whose token F1 with all of them, weighted by their probability, is
+    highest: the least risk under that measure (Kumar & Byrne 2004; for captions Devlin et al. 2015, arXiv:1505.04467).
+    The score becomes that mean."""
+    best = max(one.log_probability for one in said)
+    weights = [math.exp(one.log_probability - best) for one in said]
+    total = sum(weights)
+    shares = [
+        sum(w * token_f1(one.units, [other.units]) for w, other in zip(weights, said, strict=True)) / total
+        for one in said
+    ]
+    ranked = sorted(zip(shares, said, strict=True), key=lambda pair: -pair[0])
+    return [dataclasses.replace(one, score=share) for share, one in ranked]
