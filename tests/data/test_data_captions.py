@@ -145,14 +145,13 @@ def test_shapes_keep_their_combinations_to_their_parts():
         for other, kept in made.heldout.items():
             assert len(kept) == 4
             assert bool(set(looks) & set(kept)) == (part == other), (part, looks)
-    trained = [" ".join(c.split()[1:4]) for said, p in zip(made.captions, made.parts) if p == "train" for c in said]
+    said = [c for captions, p in zip(made.captions, made.parts, strict=True) if p == "train" for c in captions]
+    trained = [" ".join(caption.split()[1:4]) for caption in said]
     for look in made.heldout["dev"] + made.heldout["test"]:
         size, colour, kind = look.split()
         for pair in ({size, colour}, {size, kind}, {colour, kind}):
             assert any(pair <= set(other.split()) for other in trained), pair
-    words = set(
-        " ".join(c for said, p in zip(made.captions, made.parts, strict=True) if p == "train" for c in said).split()
-    )
+    words = set(" ".join(said).split())
     assert words >= {*COLOURS, *SHAPES}
     again = generate_shapes(400, 24, heldout=0.1, dev=0.1)
     assert np.array_equal(made.images, again.images)

@@ -71,9 +71,11 @@ def _figure(across: int, down: int, size: tuple[float, float]) -> tuple[Any, lis
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     axes = np.asarray(figure.subplots(max(1, down), max(1, across), squeeze=False)).reshape(-1).tolist()
+    # By hand: matplotlib's own layouts draw everything several times over.
+    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.5 / size[1], bottom=0.4 / size[1], wspace=0.12, hspace=0.55)
     for axis in axes:
         axis.set_axis_off()
     return figure, axes

@@ -26,13 +26,17 @@ SURE = 10
 def judge(said: Sequence[list[str]], references: Sequence[list[list[str]]], units: str) -> dict[str, Figure]:
     """All figures of captions.
 
-    ``token_f1`` and ``exact`` are of a caption's best reference, and marks that are no words do not count for F1;
+    ``token_f1`` and ``exact`` are of a caption's best reference; ``token_f1`` counts all its units, marks too (of
+    characters: what white space parts); BLEU, ROUGE-L and CIDEr leave out marks that are no words, as is usual.
     ``edit`` (characters only) is the edit distance to the nearest reference over that one's length.
     """
     n = len(said)
     words = [_words(one, units) for one in said]
     wanted = [[_words(ref, units) for ref in refs] for refs in references]
-    shares = [token_f1(one, refs) for one, refs in zip(words, wanted, strict=True)]
+    shares = [
+        token_f1(_tokens(one, units), [_tokens(ref, units) for ref in refs])
+        for one, refs in zip(said, references, strict=True)
+    ]
     right = sum(one in refs for one, refs in zip(said, references, strict=True))
     f1, f1_interval = mean_interval(shares)
     found = {"token_f1": Figure(f1, f1_interval), "exact": Figure(right / n, wilson(right, n))}
@@ -53,10 +57,14 @@ def judge(said: Sequence[list[str]], references: Sequence[list[list[str]]], unit
     return found
 
 
+def _tokens(units: Sequence[str], kind: str) -> list[str]:
+    """The units of a caption; of one in characters, what white space parts."""
+    return "".join(units).split() if kind == "char" else list(units)
+
+
 def _words(units: Sequence[str], kind: str) -> list[str]:
-    """The words of a caption: of one in characters, what white space parts; marks that are no words left out, unless
-    nothing else is there."""
-    parts = "".join(units).split() if kind == "char" else list(units)
+    """The tokens of a caption but for marks that are no words, unless nothing else is there."""
+    parts = _tokens(units, kind)
     return [part for part in parts if is_word(part)] or parts
 
 
