@@ -76,7 +76,8 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_configurations_and_help_import_no_torch() -> None:
-    configs = ["data.config", "tasks.language.config", "training.config", "decoding.config"]
+    configs = ["data.config", "tasks.language.config", "training.config", "decoding.config", "tasks.caption.config",
+               "tasks.caption.recognise"]  # fmt: skip
     loaded = modules_after("\n".join(f"import unrolled.{c}" for c in configs))
     assert not loaded & {"torch", "numpy"}
     loaded = modules_after(
