@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import UserError
-from unrolled.layers import GRU, LSTM, RNN
 from unrolled.state import zeros
 from unrolled.tasks.language.config import LanguageConfig
+from unrolled.tasks.layer import recurrent_layer
 
 State = Any
 """What torch's layers take and return: h (L, B, H), or the pair (h, c)."""
@@ -50,7 +49,7 @@ class LanguageModel(nn.Module):
         if config.input == "embedding":
             size = config.embedding_size
             self.embedding = nn.Embedding(V, size)
-        self.rnn = _layer(size, config)
+        self.rnn = recurrent_layer(size, config)
         self.head = nn.Linear(config.hidden, V)
         self.dropout = nn.Dropout(config.dropout)
         self._initialise()
@@ -127,30 +126,6 @@ class LanguageModel(nn.Module):
         """Scores (B, V) that follow from a state alone: the last output of every cell is the top layer's h."""
         h = state[0] if isinstance(state, tuple) else state
         return self.scores(h[-1])
-
-
-def _layer(input_size: int, config: LanguageConfig) -> nn.Module:
-    options: dict[str, Any] = {
-        "dropout": config.dropout if config.layers > 1 else 0.0,
-        "layer_norm": config.layer_norm,
-        "recurrent_dropout": config.recurrent_dropout,
-        "zoneout": config.zoneout,
-        "init": config.init,
-        "engine": config.engine,
-    }
-    try:
-        return _recurrent(input_size, config, options)
-    except ValueError as error:  # the layer's own words name the option
-        raise UserError(str(error)) from None
-
-
-def _recurrent(input_size: int, config: LanguageConfig, options: dict[str, Any]) -> nn.Module:
-    if config.cell == "lstm":
-        return LSTM(input_size, config.hidden, config.layers, forget_bias=config.forget_bias, **options)
-    if config.cell == "gru":
-        return GRU(input_size, config.hidden, config.layers, **options)
-    nonlinearity = config.cell.removeprefix("rnn-")
-    return RNN(input_size, config.hidden, config.layers, nonlinearity=nonlinearity, **options)
 
 
 # A shared weight is saved once: a file format without aliases (safetensors) refuses it twice.
