@@ -21,7 +21,7 @@ from unrolled.tasks.registry import TaskKind, available
 from unrolled.training.config import TrainConfig
 
 STREAMS_ONLY = ("bptt", "stride", "skip_tail", "loss_reduction", "eval_streams", "sample_length")
-"""Settings of training that mean something for the language model alone; other tasks have no flag for them."""
+"""Settings of training that are about streams: the language model has them all, another task those that it names."""
 
 HELP = {
     "language": "Train a recurrent language model on a text, watch it learn, and keep it in a folder.",
@@ -44,7 +44,7 @@ def verb_for(kind: TaskKind, why: str | None = None) -> Callable[..., None]:
     data, model = kind.configs()
     base = load_preset(kind.preset, kind)
     title = "Text" if kind.name == "language" else "Data"
-    left_out = () if kind.name == "language" else STREAMS_ONLY
+    left_out = () if kind.name == "language" else tuple(n for n in STREAMS_ONLY if n not in kind.training)
     decorate = options(
         leave_out=left_out, defaults={**base.data, **base.model, **base.train},
         **{title: data, "Model": model, "Training": TrainConfig},

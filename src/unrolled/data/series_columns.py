@@ -196,6 +196,11 @@ class Columns:
         moments: list[Moment] = []
         if self.time is not None:
             moments = [parse_time(str(table.rows[k][self.time]), self.config.time_format, table.where(k)) for k in rows]
+            odd = next((k for k, m in enumerate(moments) if (m.at is None) != (moments[0].at is None)), None)
+            if odd is not None:
+                raise UserError(
+                    f"{table.where(rows[odd])}: some times are numbers and some are dates; correct the column"
+                )
             order = np.argsort([m.number for m in moments], kind="stable")
             if not np.array_equal(order, np.arange(len(rows))):
                 self._refuse_order(name, rows, moments)

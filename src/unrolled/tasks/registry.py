@@ -31,6 +31,7 @@ class TaskKind:
         unit: what is counted and scored, in the singular.
         recognises: ``module:function`` (no torch) from a path to the reason why it is clearly of this task, by its
             extension or header, or None; None for a task that recognises nothing.
+        training: settings of training that it takes of those that are about streams (``bptt``), which most tasks lack.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TaskKind:
     preset: str
     unit: str
     recognises: str | None
+    training: tuple[str, ...] = ()
 
     @property
     def there(self) -> bool:
@@ -60,12 +62,12 @@ class TaskKind:
         return found
 
 
-def _kind(name: str, unit: str, help: str) -> TaskKind:
+def _kind(name: str, unit: str, help: str, training: tuple[str, ...] = ()) -> TaskKind:
     """A task that keeps to the usual names: ``tasks/<name>/{config,face,recognise}.py``, ``presets/<name>.toml``."""
     home, title = f"unrolled.tasks.{name}", name.capitalize()
     return TaskKind(
         name, help, f"{home}.config:{title}Data", f"{home}.config:{title}Config", f"{home}.config:{title}Predict",
-        f"{home}.face", name, unit, f"{home}.recognise:recognise",
+        f"{home}.face", name, unit, f"{home}.recognise:recognise", training,
     )  # fmt: skip
 
 
@@ -78,7 +80,7 @@ TASKS: dict[str, TaskKind] = {
     "tag": _kind("tag", "word", "a tag for each word, a class or a number for each step"),
     "translate": _kind("translate", "token", "a sequence for each sequence"),
     "caption": _kind("caption", "token", "a sentence for each picture"),
-    "forecast": _kind("forecast", "value", "the next values of series of numbers"),
+    "forecast": _kind("forecast", "value", "the next values of series of numbers", ("bptt", "loss_reduction")),
 }  # fmt: skip
 
 

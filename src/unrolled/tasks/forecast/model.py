@@ -13,7 +13,7 @@ from unrolled.tasks.forecast.config import ForecastConfig
 from unrolled.tasks.layer import recurrent_layer
 
 State = Any
-HEAD_STD = 0.3
+HEAD_STD = 0.1
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -47,8 +47,12 @@ class ForecastModel(nn.Module):
             (T, B, D, K) with K numbers a distribution, and the state after the last step.
         """
         output, state = self.rnn(x, state, lengths=lengths)
+        return self.distributions(output), state
+
+    def distributions(self, output: Tensor) -> Tensor:
+        """Of the values that follow the top layer's h: (..., H) to (..., D, K)."""
         found: Tensor = self.head(self.dropout(output))
-        return found.view(*found.shape[:-1], self.targets, self.config.outputs), state
+        return found.view(*found.shape[:-1], self.targets, self.config.outputs)
 
     def initial_state(self, B: int) -> State:
         """Zeros for ``B`` series."""

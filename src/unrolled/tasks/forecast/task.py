@@ -60,6 +60,7 @@ class ForecastTask:
     """
 
     name = "forecast"
+    headline = "mase"
 
     def __init__(
         self, found: SeriesSet, data: ForecastData, model: ForecastConfig, train: Training, *,
@@ -149,7 +150,9 @@ class ForecastTask:
         lengths = torch.from_numpy(batch.lengths).to(like.device)
         whole = bool((batch.lengths == len(batch.x)).all())
         state = None if batch.fresh else state_from_dict(carry)
-        found, state = model(x, state, lengths=None if whole else lengths)
+        output, state = model.rnn(x, state, lengths=None if whole else lengths)
+        rows = weight.any(-1)  # steps that count: whatever else stands in the batch then changes no bit
+        found, y, weight = model.distributions(output[rows]), y[rows], weight[rows]
         each = losses(found, y, self.model_config).masked_fill(~weight, 0.0)
         total, units = each.sum(), int(batch.weight.sum())
         objective = total / (len(batch.lengths) if self.train_config.loss_reduction == "sum" else max(1, units))
@@ -211,7 +214,15 @@ class ForecastTask:
             "steps_per_epoch": stream.steps_per_epoch,
             "units_per_epoch": stream.units_per_epoch,
             "digest": self.found.digest,
+            "card": [("data", self.summary), ("network", self._network())],
         }
+
+    def _network(self) -> str:
+        c = self.model_config
+        spread = "mean and spread" if c.output == "gaussian" else f"quantiles {c.quantiles}"
+        what = {"none": "the value", "last": "the change from the last value", "season": "the change from one season "
+                "before", "both": "the change of the change from one season before"}[c.difference]  # fmt: skip
+        return f"{c.layers} x {c.hidden} {c.cell}, {self.inputs} inputs, {spread} of {what}"
 
     def engine(self, model: nn.Module) -> tuple[str, str]:
         """Which engine runs a training chunk of this task, and why the faster ones do not."""
