@@ -111,7 +111,7 @@ class ForecastPredict:
 
     steps_ahead: int | None = option(None, "steps to forecast (default: as trained)", min=1, max=MOST_STEPS)
     interval: float = option(0.8, "share of the outcomes that the interval is to hold", above=0.0, below=1.0)
-    paths: int = option(200, "sampled paths from which the interval comes; 0: only the central forecast, and the "
+    samples: int = option(200, "sampled paths from which the interval comes; 0: only the central forecast, and the "
                         "spread of each single step", min=0, max=10**6)  # fmt: skip
     seed: int = option(1, "seed of the sampled paths", min=0, max=2**63 - 1)
     picture: str | None = option(None, "draw history, forecast and interval into this file (.png, .svg, .pdf)")

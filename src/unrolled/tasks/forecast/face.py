@@ -122,7 +122,7 @@ class ForecastPredictor:
         origins = [Origin(k, len(f.y)) for k, f in enumerate(frames)]
         return rolling.forecast(
             self.model, frames, self.shape, origins, options.steps_ahead or self.shape.data.steps_ahead, levels=ends,
-            paths=options.paths, seed=options.seed,
+            paths=options.samples, seed=options.seed,
         )  # fmt: skip
 
     def _prediction(

@@ -86,7 +86,7 @@ def full_report(task: ForecastTask, model: ForecastModel, part: str, options: Fo
     ends = ((1 - options.interval) / 2, (1 + options.interval) / 2)
     made = rolling.forecast(
         model, task.frames, task.shape, places, task.data_config.steps_ahead, levels=(*metrics.LEVELS, *ends),
-        paths=options.paths, seed=options.seed,
+        paths=options.samples, seed=options.seed,
     )  # fmt: skip
     found = metrics.report(task.frames, made, options.interval, task.shape.season, task.found.targets)
     count = len({o.frame for o in places})

@@ -36,13 +36,17 @@ class Chunk:
 class SeriesStream:
     """Groups of ``batch`` series, shuffled every epoch; each group is read from its beginning to its end.
 
-    Where there are fewer series than ``batch``, long ones are cut into pieces that are read side by side.
+    Where there are fewer series than ``batch``, long ones are cut into pieces that are read side by side; and with
+    ``copies`` the room that is then left holds each of them several times, for a model that drops units or adds noise:
+    each copy by its own, which makes the gradient steadier.
 
     Args:
         bptt: steps of a chunk, at most. seed: of the order.
     """
 
-    def __init__(self, frames: list[Frame], shape: Shape, *, batch: int, bptt: int, seed: int) -> None:
+    def __init__(
+        self, frames: list[Frame], shape: Shape, *, batch: int, bptt: int, seed: int, copies: bool = False
+    ) -> None:
         self.bptt, self.seed, lead = bptt, seed, shape.lead
         self.x = [shape.inputs(f).astype(np.float32) for f in frames]
         self.y = [f.d.astype(np.float32) for f in frames]
@@ -54,6 +58,7 @@ class SeriesStream:
             pieces = max(1, min(spare, n // (PIECES_FROM * bptt)))
             edges = lead + np.arange(pieces + 1) * n // pieces
             self.spans += [(k, int(a), int(b)) for a, b in itertools.pairwise(edges)]
+        self.spans *= max(1, batch // len(self.spans)) if copies else 1
         self.batch = min(batch, len(self.spans))
         self.units = int(sum(self.weight[k][a:b].sum() for k, a, b in self.spans))
         self._epoch = self._group = self._chunk = 0

@@ -126,7 +126,9 @@ class ForecastTask:
         config = self.train_config
         longest = max(f.ends[0] for f in self.frames)
         bptt = longest if config.bptt == "full" else int(config.bptt)
-        return SeriesStream(self.frames, self.shape, batch=config.batch, bptt=bptt, seed=config.seed)
+        model = self.model_config
+        copies = max(model.noise, model.dropout, model.recurrent_dropout, model.zoneout) > 0
+        return SeriesStream(self.frames, self.shape, batch=config.batch, bptt=bptt, seed=config.seed, copies=copies)
 
     # -- training ----------------------------------------------------------------------------------------------
 
