@@ -62,7 +62,7 @@ class ForecastConfig:
         "0.05,0.1,0.25,0.5,0.75,0.9,0.95", "levels of --output quantile, with commas; 0.5 among them"
     )
     difference: str = option(
-        "last", "what the network predicts: the value, or its change from the last one, from one season before, or "
+        "season", "what the network predicts: the value, or its change from the last one, from one season before, or "
         "the change of that change", choices=DIFFERENCES,
     )  # fmt: skip
     transform: str = option("none", "applied to the values first", choices=("none", "log", "sqrt"))
