@@ -48,8 +48,8 @@ SERIES: dict[str, dict[str, Any]] = {
     "co2": {
         "season": 12, "steps": 12, "names": (12,),
         "data": ["--frequency", "month", "--missing", "interpolate", "--steps-ahead", "12"],
-        "model": ["--difference", "last", "--harmonics", "4", "--noise", "0.2", "--dropout", "0.2"],
-        "train": ["--steps", "400", "--lr", "5e-3", "--batch", "8"],
+        "model": ["--difference", "last", "--harmonics", "4", "--noise", "0.1", "--dropout", "0.2"],
+        "train": ["--steps", "700", "--lr", "5e-3", "--batch", "4"],
     },
 }  # fmt: skip
 
@@ -173,14 +173,17 @@ def tell(found: dict[str, Any], seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("series", nargs="*", choices=[*SERIES, []], default=list(SERIES))
+    parser.add_argument("series", nargs="*", metavar="|".join(SERIES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if unknown := set(options.series) - set(SERIES):
+        parser.error(f"{', '.join(unknown)}: not one of {', '.join(SERIES)}")
     everything = []
     for name in options.series or SERIES:
         found = measure(name, options.seeds, options.threads)
         tell(found, options.seeds)
+        sys.stdout.flush()
         everything.append(found)
     print(json.dumps(everything))
 

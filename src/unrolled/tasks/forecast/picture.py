@@ -49,20 +49,23 @@ def draw(panels: Sequence[Panel], interval: float, path: Path) -> None:
         axes = figure.add_subplot(len(shown), 1, k + 1)
         n, H = len(panel.history), len(panel.center)
         at = places(panel.grid, panel.first, n + H)
-        past, ahead = at[:n], at[n:]
+        past = at[:n]
         axes.plot(past, panel.history, color="0.25", linewidth=1.2, label="history")
         joined = np.concatenate((panel.history[-1:], panel.center))
         if panel.truth is not None:
             came = np.concatenate((panel.history[-1:], panel.truth))
             axes.plot(at[n - 1 :], came, color="0.25", linewidth=1.2, linestyle=":", label="what came")
-        axes.fill_between(ahead, panel.low, panel.high, color="tab:blue", alpha=0.25, linewidth=0,
-                          label=f"{100 * interval:g} % interval")  # fmt: skip
+        low, high = (np.concatenate((panel.history[-1:], edge)) for edge in (panel.low, panel.high))
+        axes.fill_between(
+            at[n - 1 :], low, high, color="tab:blue", alpha=0.25, linewidth=0, label=f"{100 * interval:g} % interval"
+        )
         axes.plot(at[n - 1 :], joined, color="tab:blue", linewidth=1.6, label="forecast")
         axes.set_title(panel.title, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.01)
         if k == 0:
-            axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0.35, 0.98))
+            handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", frameon=False, fontsize=9, ncols=4)
     figure.savefig(path, dpi=110)
 
 
