@@ -39,8 +39,9 @@ class PlaceNorm(nn.BatchNorm2d):
     """Batch normalisation over the places that are a picture's own: padding has no part in it.
 
     In training by the mean and variance of the batch, otherwise by their running averages (Ioffe & Szegedy 2015,
-    arXiv:1502.03167). It takes away what all places share, so that a small thing on a wide ground stands out: with
-    layer normalisation of each place in its stead, generated shapes are not learnt at all in 1,500 updates.
+    arXiv:1502.03167). It takes away what all places share, so that a small thing on a wide ground stands out: on
+    generated shapes the loss after 300 updates of 32 was 0.65 nats, and 0.97 with layer normalisation of each place
+    (one run each, at rates of 3e-3 and 4e-3).
     """
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
