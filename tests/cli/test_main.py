@@ -182,7 +182,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", once],
         env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job in the background ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored by background jobs
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()

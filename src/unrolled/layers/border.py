@@ -39,7 +39,7 @@ def weight_of(layer: Any, name: str = "weight_ih_l0") -> Tensor:
     """A layer's parameter. ``getattr`` reaches it through Module's own look-up, which is slow; one that a
     parametrisation computes is found by nothing else."""
     found: Tensor | None = layer._parameters.get(name)
-    return getattr(layer, name) if found is None else found  # type: ignore[no-any-return]
+    return getattr(layer, name) if found is None else found
 
 
 def enter(

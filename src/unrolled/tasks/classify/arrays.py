@@ -47,7 +47,7 @@ def read(paths: Sequence[str]) -> Read:
         return _idx(files, first)
     if first.suffix.lower() == ".npz":
         if len(paths) > 1:
-            raise UserError(f"{paths[1]}: one .npz at a time; join them, or give --test-data")
+            raise UserError(f"{paths[1]}: one .npz at a time; join them, or give --test-file")
         return _npz(first)
     if len(paths) != 2:
         raise UserError(f"{first}: sequences and labels are two .npy files: give X.npy Y.npy, or one .npz with x and y")

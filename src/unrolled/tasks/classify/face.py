@@ -68,7 +68,7 @@ def _task(
     say("reading", 0.0)
     examples = read(paths, data) if paths else _made(data)
     say("splitting", 0.4)
-    given = {name: read([path], data) for name, path in (("dev", data.dev_data), ("test", data.test_data)) if path}
+    given = {name: read([path], data) for name, path in (("dev", data.dev_file), ("test", data.test_file)) if path}
     test, dev = 0.0 if "test" in given else data.heldout, 0.0 if "dev" in given else data.dev
     rows = split(examples, dataclasses.replace(data, heldout=test, dev=dev, fold=data.fold if test else 0))
     say("encoding", 0.6)
