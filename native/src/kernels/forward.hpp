@@ -26,12 +26,15 @@ class Forward {
                                                            : Panels<S>{L.H, G > 1 ? static_cast<int>(G) : 4, G > 1}),
         second_{L.P ? L.P : L.H, 4, false},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real),
-                   ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads)) {}
+                   ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads)),
+        passing_(L.T == 1 && L.B <= few_rows && plan_.groups == 1 && !L.layer_norm) {}
 
   bool go() {
     const i64 normed = L.layer_norm ? GH + L.H : 0, scratch_row = normed > 4 * W ? normed : 4 * W;
-    packed_x_ = Array<Real>(L.ids ? (table_ ? L.I * GH : 0) : input_.size(L.I));
-    packed_h_ = Array<Real>(hidden_.size(q.R));
+    packed_x_ = Array<Real>(L.ids ? (table_ ? L.I * GH : 0) : passing_ ? 0 : input_.size(L.I));
+    packed_h_ = Array<Real>(passing_ ? 0 : hidden_.size(q.R));
+    room_row_ = passing_ ? 4 * W * (L.ids || q.R > L.I ? q.R : L.I) : 0;
+    room_ = Array<Real>(run_.threads * room_row_);
     const bool two = L.P || C == Cell::gru_reset_before;
     packed_2_ = Array<Real>(two ? second_.size(L.H) : 0);
     between_ = Array<Real>(two ? L.B * L.H : 0);
@@ -85,7 +88,7 @@ class Forward {
     i64 from, to;
     if (me.index == 0) biases();
     share(hidden_.count(), from, to);
-    pack_transposed<S>(hidden_, q.R, L.w_hh, q.R, packed_h_, from, to);
+    if (!passing_) pack_transposed<S>(hidden_, q.R, L.w_hh, q.R, packed_h_, from, to);
     if (L.P || C == Cell::gru_reset_before) {
       share(second_.count(), from, to);
       pack_transposed<S>(second_, L.H, L.P ? L.w_hr : L.w_hh + 2 * L.H * L.H, L.H, packed_2_, from, to);
@@ -94,7 +97,7 @@ class Forward {
     for (i64 b = from; b < to; ++b) enter(q.time(0), b, L.h0 + b * q.R, entering_ + b * q.R);
     if (!L.ids) {
       share(input_.count(), from, to);
-      pack_transposed<S>(input_, L.I, L.w_ih, L.I, packed_x_, from, to);
+      if (!passing_) pack_transposed<S>(input_, L.I, L.w_ih, L.I, packed_x_, from, to);
     } else if (table_) {
       me.barrier.wait();  // the table holds the biases
       share(L.I, from, to);
@@ -145,7 +148,12 @@ class Forward {
     }
     const Real* x = L.x + low * L.B * L.x_row;
     const Begin begin = L.b_ih && !L.layer_norm ? Begin::bias : Begin::zero;
-    if (M >= 24 * me.size || L.layer_norm) {
+    if (passing_) {
+      const i64 step = input_.step();
+      for (i64 p = split(input_.count(), me.size, me.index); p < split(input_.count(), me.size, me.index + 1); ++p)
+        product_passing<S>(M, L.I, x, L.x_row, input_, p, L.w_ih, room_ + me.index * room_row_, begin, bias_x_ + p * step,
+                           out + p * step, QH);
+    } else if (M >= 24 * me.size || L.layer_norm) {
       const i64 m0 = split(M, me.size, me.index), m1 = split(M, me.size, me.index + 1);
       product_tall<S>(m1 - m0, L.I, x + m0 * L.x_row, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out + m0 * QH,
                       QH, 0, input_.count());
@@ -209,7 +217,11 @@ class Forward {
       const Begin begin = C == Cell::gru && L.b_hh ? Begin::bias : Begin::zero;
       const i64 units = hidden_.units(), step = hidden_.step();
       for (i64 p = p0; p < p1; ++p) {
-        product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W);
+        if (passing_)
+          product_passing<S>(n, q.R, h, q.R, hidden_, p, L.w_hh, room_ + member * room_row_, begin, bias_h_ + p * step, scratch,
+                             4 * W);
+        else
+          product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W);
         for (i64 r = 0; r < n; ++r)
           for (i64 u = p * units; u < (p + 1) * units && u < L.H; u += W)
             cell.units(rows[r], scratch + r * 4 * W + (G > 1 ? 0 : u - p * units), W, u,
@@ -257,8 +269,9 @@ class Forward {
   bool taped_, whole_rows_, table_;
   Panels<S> input_, hidden_, second_;
   Plan plan_;
-  i64 scratch_row_ = 0;
-  Array<Real> packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;
+  bool passing_;  // one step of few rows: every panel of the weights is packed, used and forgotten
+  i64 scratch_row_ = 0, room_row_ = 0;
+  Array<Real> room_, packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;
   Array<Row<Real>> rows_;
   Meetings meetings_store_;
   Meeting* meetings_ = meetings_store_.at;

@@ -34,17 +34,17 @@ struct Panels {
   }
 };
 
-// B[k][n] = src[n * ld + k]: a weight as torch keeps it, used as h W^T. Panels [p0, p1).
+// B[k][n] = src[n * ld + k]: a weight as torch keeps it, used as h W^T. Panels [p0, p1), of which `first` lies at `out`.
 template <class S>
 void pack_transposed(const Panels<S>& panels, i64 K, const typename S::Real* src, i64 ld, typename S::Real* out, i64 p0,
-                     i64 p1) {
+                     i64 p1, i64 first = 0) {
   constexpr int W = S::width;
   const i64 step = panels.step();
   for (i64 p = p0; p < p1; ++p)
     for (int v = 0; v < panels.nv; ++v) {
       const int lanes = panels.lanes(p, v);
       const typename S::Real* from = src + panels.start(p, v) * ld;
-      typename S::Real* to = out + p * K * step + v * W;
+      typename S::Real* to = out + (p - first) * K * step + v * W;
       i64 k0 = 0;
       if constexpr (requires(typename S::Vec (&r)[W]) { S::transpose(r); }) {
         for (; lanes == W && k0 + W <= K; k0 += W) {
@@ -162,6 +162,16 @@ void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panel
                                                         block ? Begin::load : begin, bias, c + r0 * ldc, ldc, tail);
     }
   }
+}
+
+// As product_panel(), from a weight that is not packed yet: this panel is, into `room`, where it meets its rows while it
+// still lies in the second cache.
+template <class S>
+void product_passing(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels, i64 p,
+                     const typename S::Real* weight, typename S::Real* room, Begin begin, const typename S::Real* bias,
+                     typename S::Real* c, i64 ldc) {
+  pack_transposed<S>(panels, K, weight, K, room, p, p + 1, p);
+  product_panel<S>(M, K, a, lda, panels, p, room, 0, 0, begin, bias, c, ldc);  // panels of no rows: each lies at `room`
 }
 
 // C = A B over panels [p0, p1) of consecutive columns; `bias` has a number for each of them.

@@ -197,7 +197,9 @@ def backward(
     make = torch.empty_like if B else torch.zeros_like
     d_h0 = make(given.h0) if wanted.h0 else None
     d_c0 = make(given.c0) if wanted.c0 and given.c0 is not None else None
-    d_weights = [make(w) if want else None for w, want in zip(given.weights, wanted.weights, strict=True)]
+    # Large ones from memory that an earlier gradient gave back: new pages can cost more than the whole call.
+    d_weights = [(core.empty(w.shape, task.dtype) if B else make(w)) if want else None
+                 for w, want in zip(given.weights, wanted.weights, strict=True)]  # fmt: skip
     if not B:
         return Gradients(make(given.x) if wanted.x else None, d_h0, d_c0, d_weights)
     d_h_n, d_c_n, d_tape = (None if d is None else d.contiguous() for d in (d_h_n, d_c_n, d_tape))
