@@ -13,12 +13,13 @@ from unrolled.errors import UserError
 
 if TYPE_CHECKING:  # the same names for type checkers and editors
     from unrolled.engines import explain
-    from unrolled.layers import GRU, LSTM, RNN, Attention, GRUCell, LSTMCell, RNNCell
+    from unrolled.layers import CRF, GRU, LSTM, RNN, Attention, GRUCell, LSTMCell, RNNCell
     from unrolled.state import detach, reset, select, split, stack, zeros
 
     __version__: str
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "unrolled.layers": ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Attention"),
+    "unrolled.layers": ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Attention", "CRF"),
     "unrolled.state": ("zeros", "detach", "reset", "select", "stack", "split"),
     "unrolled.engines": ("explain",),
 }

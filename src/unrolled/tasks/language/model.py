@@ -89,8 +89,12 @@ class LanguageModel(nn.Module):
         self, ids: Tensor, state: State = None, *, resets: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """The top layer's h at every step, before dropout and head: (T, B) ids to (T, B, H), and the state."""
-        x = ids if self.embedding is None else self.dropout(self.embedding(ids))
-        output, state = self.rnn(x, state, lengths=lengths, resets=resets)
+        x, table = ids, None
+        if self.embedding is not None and self.training and self.dropout.p > 0:
+            x = self.dropout(self.embedding(ids))
+        elif self.embedding is not None:  # the input product once for each unit of the vocabulary, not for each token
+            table = self.embedding.weight
+        output, state = self.rnn(x, state, lengths=lengths, resets=resets, embedding=table)
         return output, state
 
     def scores(self, output: Tensor) -> Tensor:
