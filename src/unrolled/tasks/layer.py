@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from unrolled.errors import UserError
 from unrolled.layers import GRU, LSTM, RNN
 
-
-class Shape(Protocol):
-    """The settings that a recurrent layer is made from; the configurations of the tasks have them all."""
-
-    @property
-    def cell(self) -> str: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def dropout(self) -> float: ...
-    @property
-    def recurrent_dropout(self) -> float: ...
-    @property
-    def zoneout(self) -> float: ...
-    @property
-    def layer_norm(self) -> bool: ...
-    @property
-    def init(self) -> str: ...
-    @property
-    def forget_bias(self) -> float | None: ...
-    @property
-    def engine(self) -> str: ...
+PASSED_ON = ("layer_norm", "recurrent_dropout", "zoneout", "init", "engine")
 
 
-def recurrent_layer(input_size: int, config: Shape, *, bidirectional: bool = False) -> LSTM | GRU | RNN:
-    """The layer that ``config`` describes, over inputs of ``input_size``; dropout stands between its layers.
+def recurrent_layer(
+    input_size: int, config: Any, *, cell: str | None = None, hidden: int | None = None, layers: int | None = None,
+    bidirectional: bool = False, forget_bias: float | None = None,
+) -> LSTM | GRU | RNN:  # fmt: skip
+    """The layer that a task's configuration describes; dropout stands between its layers.
 
+    Args:
+        input_size: I.
+        config: has ``cell``, ``hidden``, ``layers`` and ``dropout``, and of ``layer_norm``, ``recurrent_dropout``,
+            ``zoneout``, ``init``, ``engine``, ``forget_bias`` those that the task offers.
+        cell, hidden, layers: in place of the configuration's, where a model has several layers.
+        forget_bias: of an LSTM, where the configuration gives none.
     Raises:
         UserError: settings that do not go together, in the layer's own words, which name the option.
     """
-    options: dict[str, Any] = {
-        "dropout": config.dropout if config.layers > 1 else 0.0,
-        "bidirectional": bidirectional,
-        "layer_norm": config.layer_norm,
-        "recurrent_dropout": config.recurrent_dropout,
-        "zoneout": config.zoneout,
-        "init": config.init,
-        "engine": config.engine,
-    }
+    cell, H, L = cell or config.cell, hidden or config.hidden, layers or config.layers
+    options: dict[str, Any] = {name: getattr(config, name) for name in PASSED_ON if hasattr(config, name)}
+    options |= {"dropout": config.dropout if L > 1 else 0.0, "bidirectional": bidirectional}
     try:
-        if config.cell == "lstm":
-            return LSTM(input_size, config.hidden, config.layers, forget_bias=config.forget_bias, **options)
-        if config.cell == "gru":
-            return GRU(input_size, config.hidden, config.layers, **options)
-        nonlinearity = config.cell.removeprefix("rnn-")
-        return RNN(input_size, config.hidden, config.layers, nonlinearity=nonlinearity, **options)
+        if cell == "lstm":
+            own = getattr(config, "forget_bias", None)
+            return LSTM(input_size, H, L, forget_bias=forget_bias if own is None else own, **options)
+        if cell == "gru":
+            return GRU(input_size, H, L, **options)
+        return RNN(input_size, H, L, nonlinearity=cell.removeprefix("rnn-"), **options)
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UserError
-from unrolled.settings import from_dict
 from unrolled.tasks.caption.answering import CaptionPredictor
 from unrolled.tasks.caption.config import CaptionConfig, CaptionData
 from unrolled.tasks.caption.frozen import at_size_of, frozen_encoder, settled, with_features
 from unrolled.tasks.caption.model import CaptionModel, Inputs
 from unrolled.tasks.caption.reading import Progress, read_corpus
 from unrolled.tasks.caption.task import CaptionTask, Training
+from unrolled.tasks.loading import saved_settings, with_weights
 
 INHERITED = ("units", "lower", "image_size", "fit")
 """Settings of the data that a run started from another one's weights takes over, below its flags."""
@@ -61,11 +61,7 @@ def load(
     Raises:
         UserError: settings, weights and vocabulary that do not fit each other.
     """
-    for name in ("model", "data"):
-        if not isinstance(config.get(name), Mapping):
-            raise UserError(f"{where}: config.json has no {name!r} settings; restore the file")
-    shape = from_dict(CaptionConfig, config["model"], where)
-    data = from_dict(CaptionData, {k: v for k, v in config["data"].items() if k != "digest"}, where)
+    shape, data = saved_settings(config, CaptionConfig, CaptionData, where)
     vocabulary = Vocabulary.from_json(tokens, where)
     try:
         saved = dict(tokens["inputs"])
@@ -75,12 +71,4 @@ def load(
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{where}: tokens.json is damaged; restore the file") from None
     model = CaptionModel(inputs, dataclasses.replace(shape, pretrained=False) if shape.train_encoder else shape)
-    floating = [tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()]
-    if floating:
-        model.to(floating[0])
-    try:
-        model.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise UserError(f"{where}: the weights do not fit the settings ({reason}); restore the folder") from None
-    return CaptionPredictor(model.eval(), vocabulary, data, longest, dict(config), where)
+    return CaptionPredictor(with_weights(model, tensors, where), vocabulary, data, longest, dict(config), where)

@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import UserError
-from unrolled.layers import GRU, LSTM, RNN
 from unrolled.layers.attention import Attention, AttentionalOutput, Memory
 from unrolled.state import select
 from unrolled.tasks.caption.config import TIMM, CaptionConfig
 from unrolled.tasks.caption.encoder import Looker, Seen, SmallEncoder
 from unrolled.tasks.caption.timm_encoder import TimmEncoder
+from unrolled.tasks.layer import recurrent_layer
 
 HEAD_STD = 1.0
 """Standard deviation of the output weights, times sqrt(H): see :data:`unrolled.tasks.language.model.HEAD_STD`."""
@@ -100,8 +99,9 @@ class CaptionModel(nn.Module):
         entry = c.embedding + (M if c.image_as == "every" else 0)
         attends = c.image_as == "attend"
         below = 1 if attends and c.layers > 1 else c.layers
-        self.rnn = _layer(entry, below, c)
-        self.upper = _layer(H + M, c.layers - below, c) if below < c.layers else None
+        self.rnn = recurrent_layer(entry, c, layers=below, forget_bias=1.0)
+        above = c.layers - below
+        self.upper = recurrent_layer(H + M, c, layers=above, forget_bias=1.0) if above else None
         self.attention = Attention(c.attention, H, M) if attends else None
         self.output = AttentionalOutput(M, H) if attends else None
         states = (2 if c.cell == "lstm" else 1) * c.layers
@@ -193,19 +193,6 @@ class CaptionModel(nn.Module):
         """One step: ids (B,) to scores (B, V), the new state, and where attention lay (B, S)."""
         output, state, weights = self.features(ids[None], scene, state)
         return self.scores(output)[0], state, None if weights is None else weights[0]
-
-
-def _layer(input_size: int, layers: int, config: CaptionConfig) -> LSTM | GRU | RNN:
-    options: dict[str, Any] = {"dropout": config.dropout if layers > 1 else 0.0, "engine": config.engine}
-    try:
-        if config.cell == "lstm":
-            return LSTM(input_size, config.hidden, layers, forget_bias=1.0, **options)
-        if config.cell == "gru":
-            return GRU(input_size, config.hidden, layers, **options)
-        nonlinearity = config.cell.removeprefix("rnn-")
-        return RNN(input_size, config.hidden, layers, nonlinearity=nonlinearity, **options)
-    except ValueError as error:  # the layer's own words name the option
-        raise UserError(str(error)) from None
 
 
 def select_state(state: State, rows: Tensor) -> State:

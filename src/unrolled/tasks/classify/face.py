@@ -16,7 +16,6 @@ from torch import Tensor
 from unrolled.data.examples import Ragged
 from unrolled.data.made_names import made_names
 from unrolled.errors import UserError
-from unrolled.settings import from_dict
 from unrolled.tasks.base import Prediction, Report
 from unrolled.tasks.classify import arrays, scoring
 from unrolled.tasks.classify.coder import Coder
@@ -25,6 +24,7 @@ from unrolled.tasks.classify.model import Classifier
 from unrolled.tasks.classify.parts import Part, Training, split
 from unrolled.tasks.classify.reading import Examples, read
 from unrolled.tasks.classify.task import ClassifyTask, empty_model
+from unrolled.tasks.loading import saved_settings, with_weights
 
 INHERITED = ("target", "units", "lower", "permute")
 """Settings of the data that a run started from another one's weights takes over, below its flags."""
@@ -101,20 +101,10 @@ def load(config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mappi
     Raises:
         UserError: settings, weights and classes that do not fit each other.
     """
-    for name in ("model", "data"):
-        if not isinstance(config.get(name), Mapping):
-            raise UserError(f"{where}: config.json has no {name!r} settings; restore the file")
-    shape = from_dict(ClassifyConfig, config["model"], where)
-    data = from_dict(ClassifyData, {k: v for k, v in config["data"].items() if k != "digest"}, where)
+    shape, data = saved_settings(config, ClassifyConfig, ClassifyData, where)
     coder = Coder.from_json(tokens, where)
     model = empty_model(coder, shape, data.target)
-    model.to(tensors["head.weight"].dtype if "head.weight" in tensors else torch.float32)
-    try:
-        model.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise UserError(f"{where}: the weights do not fit the settings ({reason}); restore the folder") from None
-    return Answering(model.eval(), coder, shape, data, config, where)
+    return Answering(with_weights(model, tensors, where), coder, shape, data, config, where)
 
 
 class Answering:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from unrolled.errors import UserError
-from unrolled.layers import GRU, LSTM, RNN
 from unrolled.tasks.classify.config import ClassifyConfig
+from unrolled.tasks.layer import recurrent_layer
 
 BUCKETS = 1 << 16
 """Rows that the runs of units are hashed to in the linear path."""
@@ -48,7 +47,7 @@ class Classifier(nn.Module):
         self.config, self.unk, self.run = config, unk, run
         self.wide = nn.Embedding(BUCKETS, outputs) if config.ngrams and not numbers else None
         self.embedding = None if numbers else nn.Embedding(inputs, config.embedding)
-        self.rnn = _layer(inputs if numbers else config.embedding, config)
+        self.rnn = recurrent_layer(inputs if numbers else config.embedding, config, bidirectional=config.bidirectional)
         self.directions = 2 if config.bidirectional else 1
         width = config.hidden * self.directions
         self.attention = nn.Linear(width, 1) if config.pool == "attention" else None
@@ -147,22 +146,6 @@ class Classifier(nn.Module):
 def _padding(output: Tensor, lengths: Tensor) -> Tensor:
     """(T, B): True past an example's end."""
     return torch.arange(output.shape[0], device=output.device).unsqueeze(-1) >= lengths
-
-
-def _layer(size: int, config: ClassifyConfig) -> Any:
-    options: dict[str, Any] = {
-        "dropout": config.dropout if config.layers > 1 else 0.0, "layer_norm": config.layer_norm,
-        "recurrent_dropout": config.recurrent_dropout, "zoneout": config.zoneout, "init": config.init,
-        "engine": config.engine, "bidirectional": config.bidirectional,
-    }  # fmt: skip
-    try:
-        if config.cell == "lstm":
-            return LSTM(size, config.hidden, config.layers, forget_bias=config.forget_bias, **options)
-        if config.cell == "gru":
-            return GRU(size, config.hidden, config.layers, **options)
-        return RNN(size, config.hidden, config.layers, nonlinearity=config.cell.removeprefix("rnn-"), **options)
-    except ValueError as error:  # the layer's own words name the option
-        raise UserError(str(error)) from None
 
 
 def count_parameters(inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool) -> int:

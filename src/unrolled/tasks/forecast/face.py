@@ -14,7 +14,6 @@ from unrolled.data.generated_series import PERIOD, generated_series
 from unrolled.data.series import SeriesSet, read_series
 from unrolled.data.timeline import Grid
 from unrolled.errors import UserError
-from unrolled.settings import from_dict
 from unrolled.tasks.base import Prediction, Report
 from unrolled.tasks.forecast import figures, picture, rolling
 from unrolled.tasks.forecast.config import ForecastConfig, ForecastData, ForecastPredict, count_inputs
@@ -23,6 +22,7 @@ from unrolled.tasks.forecast.picture import Panel
 from unrolled.tasks.forecast.prepared import Frame, Scale, Shape, prepare_all
 from unrolled.tasks.forecast.rolling import Forecasts, Origin
 from unrolled.tasks.forecast.task import ForecastTask, Training
+from unrolled.tasks.loading import saved_settings, with_weights
 
 
 def open_task(
@@ -206,11 +206,7 @@ def load(
     Raises:
         UserError: settings, weights and scales that do not fit each other.
     """
-    for name in ("model", "data"):
-        if not isinstance(config.get(name), Mapping):
-            raise UserError(f"{where}: config.json has no {name!r} settings; restore the file")
-    model_config = from_dict(ForecastConfig, config["model"], where)
-    data = from_dict(ForecastData, {k: v for k, v in config["data"].items() if k != "digest"}, where)
+    model_config, data = saved_settings(config, ForecastConfig, ForecastData, where)
     try:
         held = dict(tokens or {})
         grid = Grid(**held["grid"])
@@ -222,13 +218,8 @@ def load(
     D = len(known.targets)
     inputs = count_inputs(model_config, D, len(known.covariates), shape.season, shape.mask)
     model = ForecastModel(inputs, D, model_config)
-    if tensors:
-        model.to(next(iter(tensors.values())).dtype)
-    try:
-        model.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise UserError(f"{where}: the weights do not fit the settings ({reason}); restore the folder") from None
     paths = (config.get("text") or {}).get("paths")
-    return ForecastPredictor(model.eval(), shape, known, scales, paths if isinstance(paths, list) else None,
-                             config["data"].get("digest"), where)  # fmt: skip
+    return ForecastPredictor(
+        with_weights(model, tensors, where), shape, known, scales, paths if isinstance(paths, list) else None,
+        config["data"].get("digest"), where,
+    )  # fmt: skip

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from unrolled.data.config import TextConfig
 from unrolled.data.units import Units, units_from_json
-from unrolled.errors import UserError
-from unrolled.settings import from_dict
 from unrolled.tasks.language.config import LanguageConfig
 from unrolled.tasks.language.model import LanguageModel
+from unrolled.tasks.loading import saved_settings, with_weights
 
 
 def load_model(
@@ -29,18 +28,7 @@ def load_model(
     Raises:
         UserError: settings, weights and vocabulary that do not fit each other.
     """
-    for name in ("model", "data"):
-        if not isinstance(config.get(name), Mapping):
-            raise UserError(f"{where}: config.json has no {name!r} settings; restore the file")
-    shape = from_dict(LanguageConfig, config["model"], where)
-    text = from_dict(TextConfig, {k: v for k, v in config["data"].items() if k != "digest"}, where)
+    shape, text = saved_settings(config, LanguageConfig, TextConfig, where)
     units = units_from_json(tokens, where)
     model = LanguageModel(len(units), shape)
-    if tensors:
-        model.to(next(iter(tensors.values())).dtype)
-    try:
-        model.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise UserError(f"{where}: the weights do not fit the settings ({reason}); restore the folder") from None
-    return model.eval(), units, text
+    return with_weights(model, tensors, where), units, text

@@ -16,8 +16,8 @@ from unrolled.data.examples import Ragged
 from unrolled.data.step_arrays import read_arrays
 from unrolled.data.tagged import Layout, Sentence, in_scheme
 from unrolled.errors import UserError
-from unrolled.settings import from_dict
 from unrolled.tasks.base import Prediction, Report
+from unrolled.tasks.loading import saved_settings, with_weights
 from unrolled.tasks.tag import asking
 from unrolled.tasks.tag.config import TagConfig, TagData, TagPredict
 from unrolled.tasks.tag.encoding import Part, Steps, WordPart, Words
@@ -65,11 +65,7 @@ def load(
     Raises:
         UserError: settings, weights and vocabularies that do not fit each other.
     """
-    for name in ("model", "data"):
-        if not isinstance(config.get(name), Mapping):
-            raise UserError(f"{where}: config.json has no {name!r} settings; restore the file")
-    shape = from_dict(TagConfig, config["model"], where)
-    data = from_dict(TagData, {k: v for k, v in config["data"].items() if k != "digest"}, where)
+    shape, data = saved_settings(config, TagConfig, TagData, where)
     tokens = tokens or {}
     try:
         layout = None if tokens["layout"] is None else Layout(**tokens["layout"])
@@ -78,14 +74,7 @@ def load(
     except (KeyError, TypeError) as error:
         raise UserError(f"{where}: tokens.json is damaged ({error}); restore the folder") from None
     model = Tagger(shape, **sizes_of(known))
-    if tensors:
-        model.to(next(iter(tensors.values())).dtype)
-    try:
-        model.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise UserError(f"{where}: the weights do not fit the settings ({reason}); restore the folder") from None
-    return TagPredictor(model.eval(), known, layout, scheme, cut, data, config, where)
+    return TagPredictor(with_weights(model, tensors, where), known, layout, scheme, cut, data, config, where)
 
 
 class TagPredictor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import UserError
-from unrolled.layers import CRF, GRU, LSTM, RNN
+from unrolled.layers import CRF
+from unrolled.tasks.layer import recurrent_layer
 from unrolled.tasks.tag.config import TagConfig
 from unrolled.tasks.tag.encoding import Batch
 
@@ -47,9 +47,11 @@ class Tagger(nn.Module):
             size += config.embedding
         if letters and config.letters:
             self.letter = _embedding(letters, config.letters)
-            self.speller = _layer(config, config.letters, config.letter_hidden, config.letter_layers, True)
+            self.speller = recurrent_layer(
+                config.letters, config, hidden=config.letter_hidden, layers=config.letter_layers, bidirectional=True
+            )
             size += 2 * config.letter_hidden
-        self.rnn = _layer(config, size, config.hidden, config.layers, config.bidirectional)
+        self.rnn = recurrent_layer(size, config, bidirectional=config.bidirectional)
         H = config.hidden * (2 if config.bidirectional else 1)
         self.head = nn.Linear(H, outputs)
         self.dropout = nn.Dropout(config.dropout)
@@ -145,19 +147,3 @@ def _embedding(n: int, size: int) -> nn.Embedding:
     made = nn.Embedding(n, size)
     nn.init.normal_(made.weight, 0.0, 1.0 / math.sqrt(size))
     return made
-
-
-def _layer(config: TagConfig, size: int, H: int, layers: int, bidirectional: bool) -> nn.Module:
-    options: dict[str, Any] = {
-        "bidirectional": bidirectional, "dropout": config.dropout if layers > 1 else 0.0,
-        "layer_norm": config.layer_norm, "recurrent_dropout": config.recurrent_dropout, "init": config.init,
-        "engine": config.engine,
-    }  # fmt: skip
-    try:
-        if config.cell == "lstm":
-            return LSTM(size, H, layers, forget_bias=config.forget_bias, **options)
-        if config.cell == "gru":
-            return GRU(size, H, layers, **options)
-        return RNN(size, H, layers, nonlinearity=config.cell.removeprefix("rnn-"), **options)
-    except ValueError as error:  # the layer's own words name the option
-        raise UserError(str(error)) from None

@@ -12,8 +12,8 @@ from torch import Tensor
 from unrolled.data.pairs import read_pairs
 from unrolled.data.reading import normalise
 from unrolled.errors import UserError
-from unrolled.settings import from_dict
 from unrolled.tasks.base import Prediction, Report
+from unrolled.tasks.loading import saved_settings, with_weights
 from unrolled.tasks.translate.config import TranslateConfig, TranslateData, TranslatePredict
 from unrolled.tasks.translate.corpus import Corpus, open_corpus
 from unrolled.tasks.translate.decode import Decoder, Translation
@@ -74,21 +74,10 @@ def load(
     Raises:
         UserError: settings, weights and vocabulary that do not fit each other.
     """
-    for name in ("model", "data"):
-        if not isinstance(config.get(name), Mapping):
-            raise UserError(f"{where}: config.json has no {name!r} settings; restore the file")
-    shape = from_dict(TranslateConfig, config["model"], where)
-    data = from_dict(TranslateData, {k: v for k, v in config["data"].items() if k != "digest"}, where)
+    shape, data = saved_settings(config, TranslateConfig, TranslateData, where)
     source, target, ratio = sides_of(tokens or {}, where)
     model = Translator(source.V, target.V, shape, shared=data.shared)
-    if tensors:
-        model.to(next(iter(tensors.values())).dtype)
-    try:
-        model.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise UserError(f"{where}: the weights do not fit the settings ({reason}); restore the folder") from None
-    return TranslatePredictor(Decoder(model.eval(), source, target, ratio), data, config, where)
+    return TranslatePredictor(Decoder(with_weights(model, tensors, where), source, target, ratio), data, config, where)
 
 
 class TranslatePredictor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unrolled.errors import UserError
-from unrolled.layers import GRU, LSTM, RNN, Attention, AttentionalOutput, Memory
+from unrolled.layers import Attention, AttentionalOutput, Memory
 from unrolled.tasks.language.model import HEAD_STD, NORMAL_STD, TIED_STD
+from unrolled.tasks.layer import recurrent_layer
 from unrolled.tasks.translate.config import TranslateConfig
 
 State = Any
@@ -61,8 +61,8 @@ class Translator(nn.Module):
         self.target_embedding = nn.Embedding(targets + 2, E)
         self.source_embedding = None if shared else nn.Embedding(sources, E)
         each = H // 2 if config.bidirectional else H
-        self.encoder = _layer(config.cell, E, each, config, bidirectional=config.bidirectional)
-        self.decoder = _layer(config.decoder, E + (H if config.input_feeding else 0), H, config)
+        self.encoder = recurrent_layer(E, config, hidden=each, bidirectional=config.bidirectional)
+        self.decoder = recurrent_layer(E + (H if config.input_feeding else 0), config, cell=config.decoder)
         self.attention = None if config.attention == "none" else Attention(config.attention, H, H)
         self.output = AttentionalOutput(H, H)
         self.head_weight = None if config.tied else nn.Parameter(torch.empty(targets + 1, H))
@@ -219,23 +219,3 @@ def _bridge(state: State, config: TranslateConfig) -> State:
     if config.decoder != "lstm":
         return h
     return h, beside(state[1]) if isinstance(state, tuple) else torch.zeros_like(h)
-
-
-def _layer(cell: str, I: int, H: int, config: TranslateConfig, *, bidirectional: bool = False) -> nn.Module:
-    options: dict[str, Any] = {
-        "dropout": config.dropout if config.layers > 1 else 0.0,
-        "bidirectional": bidirectional,
-        "layer_norm": config.layer_norm,
-        "recurrent_dropout": config.recurrent_dropout,
-        "zoneout": config.zoneout,
-        "init": config.init,
-        "engine": config.engine,
-    }
-    try:
-        if cell == "lstm":
-            return LSTM(I, H, config.layers, forget_bias=config.forget_bias, **options)
-        if cell == "gru":
-            return GRU(I, H, config.layers, **options)
-        return RNN(I, H, config.layers, nonlinearity=cell.removeprefix("rnn-"), **options)
-    except ValueError as error:  # the layer's own words name the option
-        raise UserError(str(error)) from None
