@@ -110,8 +110,6 @@ BACKWARD = (
     "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr", "d_gain_ih", "d_gain_hh", "d_gain_c", "d_shift_c", "d_h0", "d_c0",
     "d_h", "d_gates",
 )  # fmt: skip
-
-
 """What the backward call says besides."""
 
 
