@@ -28,3 +28,4 @@ void test_memory();
 void test_product();
 void test_recurrent();
 void test_stepper();
+void test_training();

@@ -14,6 +14,7 @@ int main() {
     test_product();
     test_recurrent();
     test_stepper();
+    test_training();
   }
   std::printf("all good\n");
 }

@@ -1,0 +1,126 @@
+#include <cmath>
+#include <vector>
+
+#include "check.hpp"
+#include "unrolled/cpu.hpp"
+
+using namespace unrolled;
+
+namespace {
+
+// A language model with weights, gradients and an optimiser of its own, and a text to learn.
+template <class Real>
+struct Learner {
+  explicit Learner(const LanguageShape& shape) : model(shape), shape_(shape) {
+    const i64 GH = gates_of(shape.cell) * shape.H, state = shape.layers * shape.B * shape.H;
+    for (i64 l = 0; l < shape.layers; ++l)
+      for (i64 n : {GH * (l ? shape.H : shape.E ? shape.E : shape.V), GH * shape.H, GH, GH}) add(n);
+    for (i64 n : {shape.V * shape.E, shape.V * shape.H, shape.V}) add(n);
+    for (i64 l = 0; l < shape.layers; ++l) {
+      LanguageLayer<Real>& p = model.layers[l];
+      const std::size_t k = static_cast<std::size_t>(4 * l);
+      p.w_ih = w[k].data(), p.w_hh = w[k + 1].data(), p.b_ih = w[k + 2].data(), p.b_hh = w[k + 3].data();
+      p.d_w_ih = g[k].data(), p.d_w_hh = g[k + 1].data(), p.d_b_ih = g[k + 2].data(), p.d_b_hh = g[k + 3].data();
+    }
+    const std::size_t k = w.size() - 3;
+    model.embedding = shape.E ? w[k].data() : nullptr, model.d_embedding = shape.E ? g[k].data() : nullptr;
+    model.head = w[k + 1].data(), model.d_head = g[k + 1].data();
+    model.head_bias = w[k + 2].data(), model.d_head_bias = g[k + 2].data();
+    for (std::size_t i = 0; i < w.size(); ++i)
+      if (!w[i].empty())
+        trained.push_back({static_cast<i64>(w[i].size()), w[i].data(), g[i].data(), first[i].data(), second[i].data(), 0.01});
+    model.trained = trained.data(), model.trained_count = static_cast<int>(trained.size());
+    h.assign(static_cast<std::size_t>(state), 0), c = h;
+  }
+
+  // `n` updates of `steps` steps, `together` in a call; the nats of the last.
+  double learn(i64 n, i64 steps, i64 together, double lr, int threads) {
+    GuardRule guard;
+    Run how;
+    how.threads = threads;
+    double nats = 0;
+    for (i64 at = 0; at < n; at += together) {
+      std::vector<Update> updates;
+      for (i64 k = at; k < n && k < at + together; ++k) {
+        const i64* from = text.data() + k * steps * shape_.B;
+        updates.push_back({steps, from, from + shape_.B, k == 0, lr, k + 1, 0, 0, false});
+      }
+      const i64 count = static_cast<i64>(updates.size());
+      CHECK(model.run(updates.data(), count, h.data(), c.data(), guard, how) == count);
+      nats = updates.back().nats;
+    }
+    return nats;
+  }
+
+  void add(i64 n) {
+    std::vector<Real> made(static_cast<std::size_t>(n));
+    for (auto& x : made) x = static_cast<Real>(0.5 * random.next());
+    w.push_back(made);
+    for (auto* kept : {&g, &first, &second}) kept->emplace_back(static_cast<std::size_t>(n), Real(0));
+  }
+
+  Random random{11};
+  LanguageTraining<Real> model;
+  LanguageShape shape_;
+  std::vector<std::vector<Real>> w, g, first, second;
+  std::vector<Trained<Real>> trained;
+  std::vector<Real> h, c;
+  std::vector<i64> text = [] {
+    Random random{5};
+    std::vector<i64> ids(600);
+    for (auto& id : ids) id = random.below(13);
+    return ids;
+  }();
+};
+
+LanguageShape shape_of(Cell cell, i64 layers, i64 H, i64 E, Rule rule) {
+  return {cell, layers, H, 13, E, 3, false, Optimiser{rule, 0.9, 0.99, 1e-8}, 0.5, 0.0};
+}
+
+// The gradient against central differences of the loss.
+void differences(Cell cell, i64 layers, i64 H, i64 E) {
+  LanguageShape shape = shape_of(cell, layers, H, E, Rule::sgd);
+  shape.clip_norm = 0;  // the gradient as it is
+  Learner<double> learner(shape);
+  for (auto& p : learner.trained) p.decay = 0;
+  const double step = 1e-6;
+  learner.learn(1, 6, 1, 0.0, 2);
+  const auto found = learner.g;
+  for (std::size_t i = 0; i < found.size(); ++i)
+    for (std::size_t j = 0; j < found[i].size(); j += 1 + found[i].size() / 3) {
+      const double old = learner.w[i][j];
+      learner.w[i][j] = old + step;
+      const double above = learner.learn(1, 6, 1, 0.0, 1);
+      learner.w[i][j] = old - step;
+      const double below = learner.learn(1, 6, 1, 0.0, 1);
+      learner.w[i][j] = old;
+      CHECK(std::fabs((above - below) / (2 * step) - found[i][j]) < 1e-7);
+    }
+}
+
+template <class Real>
+void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule) {
+  Learner<Real> one(shape_of(cell, 2, H, E, rule));
+  const double before = one.learn(1, 7, 1, 0.0, 1);
+  Learner<Real> alone(shape_of(cell, 2, H, E, rule)), together(shape_of(cell, 2, H, E, rule));
+  const double after = alone.learn(20, 7, 1, rule == Rule::sgd ? 0.1 : 0.02, 1);
+  CHECK(together.learn(20, 7, 6, rule == Rule::sgd ? 0.1 : 0.02, 3) == after);
+  CHECK(std::isfinite(after) && after < before + 1.0);
+  for (std::size_t i = 0; i < alone.w.size(); ++i)
+    for (std::size_t j = 0; j < alone.w[i].size(); ++j) CHECK(alone.w[i][j] == together.w[i][j]);
+  for (std::size_t j = 0; j < alone.h.size(); ++j) CHECK(alone.h[j] == together.h[j] && alone.c[j] == together.c[j]);
+}
+
+}  // namespace
+
+// Whole updates: gradients, and the same bits for any number of threads and of updates in a call.
+void test_training() {
+  for (Cell cell : {Cell::lstm, Cell::gru, Cell::rnn_tanh}) {
+    differences(cell, 1, 5, 0), differences(cell, 2, 19, 4);
+    for (i64 H : {3, 37}) {
+      threads_and_calls<float>(cell, H, 0, Rule::adamw);
+      threads_and_calls<double>(cell, H, 4, Rule::adagrad);
+    }
+    threads_and_calls<float>(cell, 70, 20, Rule::sgd);
+  }
+}
