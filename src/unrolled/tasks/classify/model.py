@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unrolled.tasks.classify.config import ClassifyConfig
+from unrolled.tasks.language.sizes import recurrent_parameters
 from unrolled.tasks.layer import recurrent_layer
 
 BUCKETS = 1 << 16
@@ -151,15 +152,12 @@ def _padding(output: Tensor, lengths: Tensor) -> Tensor:
 def count_parameters(inputs: int, outputs: int, config: ClassifyConfig, *, numbers: bool) -> int:
     """Trained parameters: the embedding V*E; a layer and direction of G gates G*H*(I + H + 2) (layer norm adds gains
     2*G*H, and 2*H for an LSTM); the head features*K + K; attention D*H + 1; the linear path a row of K a bucket."""
-    G = {"lstm": 4, "gru": 3}.get(config.cell, 1)
     H, D = config.hidden, 2 if config.bidirectional else 1
     total = 0 if numbers else inputs * config.embedding
-    for layer in range(config.layers):
-        size = D * H if layer else (inputs if numbers else config.embedding)
-        own = G * H * (size + H + 2)
-        if config.layer_norm:
-            own += 2 * G * H + (2 * H if config.cell == "lstm" else 0)
-        total += D * own
+    total += recurrent_parameters(
+        config.cell, inputs if numbers else config.embedding, H, config.layers, directions=D,
+        layer_norm=config.layer_norm,
+    )  # fmt: skip
     total += BUCKETS * outputs if config.ngrams and not numbers else 0
     features = D * H * (3 if config.pool == "concat" else 1)
     return total + features * outputs + outputs + (D * H + 1 if config.pool == "attention" else 0)

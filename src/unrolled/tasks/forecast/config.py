@@ -7,7 +7,7 @@ import dataclasses
 from unrolled.errors import UserError
 from unrolled.settings import check, option
 from unrolled.tasks.language.config import CELLS, INITS
-from unrolled.tasks.language.sizes import GATES
+from unrolled.tasks.language.sizes import recurrent_parameters
 
 FREQUENCIES = ("auto", "rows", "minute", "hour", "day", "week", "month", "quarter", "year")
 DIFFERENCES = ("none", "last", "season", "both")
@@ -136,9 +136,5 @@ def harmonics_of(config: ForecastConfig, season: int) -> int:
 def count_parameters(config: ForecastConfig, inputs: int, targets: int) -> int:
     """Trained parameters: a layer with G gates, input I and width H has G*H*(I + H) weights and 2*G*H biases (with
     layer norm 2*G*H gains, and for an LSTM 2*H more of its c); the head D*K*(H + 1)."""
-    H, G, total = config.hidden, GATES[config.cell], 0
-    for layer in range(config.layers):
-        total += G * H * ((H if layer else inputs) + H) + 2 * G * H
-        if config.layer_norm:
-            total += 2 * G * H + (2 * H if config.cell == "lstm" else 0)
-    return total + targets * config.outputs * (H + 1)
+    total = recurrent_parameters(config.cell, inputs, config.hidden, config.layers, layer_norm=config.layer_norm)
+    return total + targets * config.outputs * (config.hidden + 1)

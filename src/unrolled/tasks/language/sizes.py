@@ -20,15 +20,25 @@ def count_parameters(V: int, config: LanguageConfig) -> int:
     norm adds 2*G*H gains, and for an LSTM H gains and H shifts of c. The head has V*H weights (none when tied) and V
     biases.
     """
-    H, G = config.hidden, GATES[config.cell]
-    embedded = config.input == "embedding"
+    H, embedded = config.hidden, config.input == "embedding"
     total = V * config.embedding_size if embedded else 0
-    for layer in range(config.layers):
-        inputs = H if layer else (config.embedding_size if embedded else V)
-        total += G * H * (inputs + H) + G * H * (1 if config.single_bias else 2)
-        if config.layer_norm:
-            total += 2 * G * H + (2 * H if config.cell == "lstm" else 0)
+    total += recurrent_parameters(
+        config.cell, config.embedding_size if embedded else V, H, config.layers, layer_norm=config.layer_norm
+    )
+    if config.single_bias:
+        total -= config.layers * GATES[config.cell] * H
     return total + V + (0 if config.tied else V * H)
+
+
+def recurrent_parameters(
+    cell: str, inputs: int, hidden: int, layers: int = 1, *, directions: int = 1, layer_norm: bool = False
+) -> int:
+    """Parameters of recurrent layers with two biases: a layer and direction of G gates over an input I has
+    G*H*(I + H + 2); layer norm adds a gain for each product, 2*G*H, and for an LSTM a gain and a shift of c, 2*H."""
+    H, G = hidden, GATES[cell]
+    gains = (2 * G * H + (2 * H if cell == "lstm" else 0)) if layer_norm else 0
+    sizes = [inputs, *[directions * H] * (layers - 1)]
+    return sum(directions * (G * H * (size + H + 2) + gains) for size in sizes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.layers import CRF
+from unrolled.tasks.language.sizes import recurrent_parameters
 from unrolled.tasks.layer import recurrent_layer
 from unrolled.tasks.tag.config import TagConfig
 from unrolled.tasks.tag.encoding import Batch
@@ -123,23 +124,17 @@ def count_parameters(config: TagConfig, outputs: int, *, words: int = 0, letters
         total, size = total + words * config.embedding, size + config.embedding
     if letters and config.letters:
         total += letters * config.letters
-        total += _layer_parameters(config, config.letters, config.letter_hidden, config.letter_layers, 2)
+        total += recurrent_parameters(
+            config.cell, config.letters, config.letter_hidden, config.letter_layers, directions=2,
+            layer_norm=config.layer_norm,
+        )  # fmt: skip
         size += 2 * config.letter_hidden
     directions = 2 if config.bidirectional else 1
-    total += _layer_parameters(config, size, config.hidden, config.layers, directions)
+    total += recurrent_parameters(
+        config.cell, size, config.hidden, config.layers, directions=directions, layer_norm=config.layer_norm
+    )
     total += (config.hidden * directions + 1) * outputs
     return total + (outputs * (outputs + 2) if config.crf else 0)
-
-
-def _layer_parameters(config: TagConfig, size: int, H: int, layers: int, directions: int) -> int:
-    gates = {"lstm": 4, "gru": 3}.get(config.cell, 1)
-    total = 0
-    for layer in range(layers):
-        I = size if layer == 0 else H * directions
-        total += directions * (gates * H * (I + H + 2))
-        if config.layer_norm:  # a gain for each product; an LSTM's cell has a gain and a shift as well
-            total += directions * (2 * gates * H + (2 * H if config.cell == "lstm" else 0))
-    return total
 
 
 def _embedding(n: int, size: int) -> nn.Embedding:

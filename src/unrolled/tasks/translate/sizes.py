@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unrolled.tasks.language.sizes import GATES
+from unrolled.tasks.language.sizes import recurrent_parameters
 from unrolled.tasks.translate.config import TranslateConfig
 
 
@@ -18,14 +18,8 @@ def count_parameters(sources: int, targets: int, config: TranslateConfig, *, sha
     total = (targets + 2) * E + (0 if shared else sources * E)
     D = 2 if config.bidirectional else 1
     for layer in range(config.layers):
-        total += D * _layer(config.cell, H if layer else E, H // D, config.layer_norm)
+        total += D * recurrent_parameters(config.cell, H if layer else E, H // D, layer_norm=config.layer_norm)
         inputs = H if layer else E + (H if config.input_feeding else 0)
-        total += _layer(config.decoder, inputs, H, config.layer_norm)
+        total += recurrent_parameters(config.decoder, inputs, H, layer_norm=config.layer_norm)
     total += {"none": 0, "dot": 0, "general": H * H, "additive": 2 * H * H + 2 * H}[config.attention]
     return total + 2 * H * H + H + (targets + 1) + (0 if config.tied else (targets + 1) * H)
-
-
-def _layer(cell: str, I: int, H: int, layer_norm: bool) -> int:
-    G = GATES[cell]
-    total = G * H * (I + H) + 2 * G * H
-    return total + (2 * G * H + (2 * H if cell == "lstm" else 0) if layer_norm else 0)
