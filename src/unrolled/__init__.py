@@ -43,7 +43,7 @@ _HOME = {
     "unrolled.state": ("zeros", "detach", "reset", "select", "stack", "split"),
     "unrolled.engines": ("explain",),
 }
-_ROOMS = ("bundle", "cells", "data", "decoding", "engines", "layers", "state", "tasks", "training")
+_ROOMS = ("bundle", "cells", "data", "decoding", "engines", "inspect", "layers", "state", "tasks", "training")
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 
