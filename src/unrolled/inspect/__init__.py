@@ -9,7 +9,19 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "check_finite": "checks",
+    "double": "checks",
+    "gates": "saturation",
+    "gradient_by_step": "flow",
+    "gradient_flow": "flow",
+    "jacobian_spectrum": "spectrum",
+    "loss_by_kind": "kinds",
+    "record": "recording",
+    "step_jacobian": "jacobian",
+    "truncation_error": "truncation",
+    "weights": "tensors",
+}
 """Public name to module."""
 
 __all__ = sorted(_HOME)
