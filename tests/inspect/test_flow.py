@@ -155,11 +155,12 @@ def test_the_linear_network_with_a_normal_matrix_decays_at_its_known_rate() -> N
     x, y = batch(T=40)
     path = inspect.gradient_flow(net, last_loss(net, x, y)).paths[0]
     decay = path.decay()
-    assert decay is not None and decay.log_linear
+    assert decay is not None
+    assert decay.log_linear
     assert abs(decay.rate - 0.9) < 1e-6
     assert decay.r2 > 1 - 1e-12
     assert path.reach(0.5) == 7  # 0.9^6 = 0.531
-    assert path.reach(1e-3) == 66 - 0 if path.lags >= 66 else path.reach(1e-3) is None
+    assert path.reach(1e-3) is None  # 0.9^40 = 0.015
     assert not path.grows
 
 
@@ -203,11 +204,13 @@ def test_what_curves_say() -> None:
     assert falling.reach(1e-3) == 31
     assert falling.top() == (pytest.approx(0.8), 1)
     growing = Path("l0", "h", np.concatenate([np.tile(0.8**k, (50, 1)), 1.1 ** k[None]]), 0, 2e-16)
-    assert growing.grows and not falling.grows
+    assert growing.grows
+    assert not falling.grows
     assert growing.reach(0.5) == 4
     bent = Path("l0", "h", (0.5 ** np.minimum(k, 5) * 0.99**k)[None], 0, 2e-16)
     decay = bent.decay()
-    assert decay is not None and not decay.log_linear
+    assert decay is not None
+    assert not decay.log_linear
     nothing = Path("l0", "h", np.where(k > 3, 0.1**k, 0.0)[None], 0, 2e-16)
     assert not nothing.reached
     sunk = Path("l0", "h", (1e-5**k)[None], 0, 2e-16)
@@ -241,7 +244,7 @@ def test_misuse_is_named() -> None:
         inspect.gradient_flow(torch.nn.Linear(2, 2), last_loss(net, x, y))
     with pytest.raises(ValueError, match="none of the model's recurrent layers was called"):
         inspect.gradient_flow(unrolled.GRU(2, 3), lambda: torch.zeros(1, requires_grad=True))
-    with pytest.raises(ValueError, match="rnn.bias_hh_l0"):
+    with pytest.raises(ValueError, match=r"there are .*rnn\.bias_hh_l0"):
         inspect.gradient_by_step(net, last_loss(net, x, y), "head.weight")
 
     def twice() -> Tensor:

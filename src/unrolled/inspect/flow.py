@@ -64,7 +64,7 @@ class Path:
     @property
     def lags(self) -> int:
         """K: the largest lag that any row has."""
-        return self.norms.shape[1] - 1
+        return int(self.norms.shape[1]) - 1
 
     @property
     def reached(self) -> bool:
@@ -149,9 +149,9 @@ def gradient_flow(model: nn.Module, loss: Losses) -> Flow:
 
     ``s_t`` is the state after the last step of a row and lag 0. Each gradient is total: through every later step and,
     in a stack, through the layers above. For an LSTM that of c is the total derivative, through h_{t-k} as well, which
-    is computed from it; that of h holds c_{t-k} fixed. (With zoneout h is computed from c before zoneout: then the total
-    derivative of c has no such path.) A layer that reads from the end counts its lags in the order
-    in which it reads.
+    is computed from it; that of h holds c_{t-k} fixed. (With zoneout h is computed from c before zoneout: then the
+    total derivative of c has no such path.) A layer that reads from the end counts its lags in the order in which it
+    reads.
 
     Args:
         model: holds RNN, LSTM or GRU layers of ours; give a float64 copy (:func:`unrolled.inspect.double`) where small
@@ -205,14 +205,15 @@ def gradient_by_step(model: nn.Module, loss: Losses, weight: str) -> Tensor:
 def _norm(grad: Tensor | None, state: Tensor) -> Tensor:
     if grad is None:
         return torch.zeros(len(state), dtype=state.dtype)
-    return torch.linalg.vector_norm(grad, dim=-1).detach().cpu()
+    norm: Tensor = torch.linalg.vector_norm(grad, dim=-1)
+    return norm.detach().cpu()
 
 
 def _path(track: Track, state: str, norms: list[Tensor]) -> Path:
     by_place, ends, counts = torch.stack(norms, 1), track.ends(), track.counts()  # (B, T+1)
     epsilon = torch.finfo(by_place.dtype).eps
     lags = torch.arange(int(counts.max()) + 1)
-    places = (ends[:, None] - lags).clamp(min=0)
+    places = torch.where(lags < counts[:, None], ends[:, None] - lags, 0)  # the last lag is the initial state
     found = torch.where(lags <= counts[:, None], by_place.double().gather(1, places), math.nan).numpy()
     kept = found[np.nansum(found, 1) > 0]
     return Path(track.name, state, kept, len(found) - len(kept), epsilon)

@@ -1,7 +1,7 @@
 """The Jacobian of one step, ``J_t = d s_t / d s_{t-1}``, with the input held; rows are outputs, columns inputs.
 
-For an LSTM s = (h, c), and h_{t-1} and c_{t-1} are independent inputs: 2H x 2H. In a stack it is each layer's own: that of
-the whole stack is block triangular, so its eigenvalues are those of the layers together.
+For an LSTM s = (h, c), and h_{t-1} and c_{t-1} are independent inputs: 2H x 2H. In a stack it is each layer's own: that
+of the whole stack is block triangular, so its eigenvalues are those of the layers together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def step_jacobian(moment: Moment, row: int) -> Tensor:
     if J is None:
         J = pushed(moment, row)
     if call.zoneout:
-        p = torch.cat([torch.full((n,), rate) for n, rate in zip(cell.state_sizes(), call.zoneout, strict=True)]).to(J)
+        sizes = torch.tensor(cell.state_sizes())
+        p = torch.tensor(call.zoneout, dtype=J.dtype).repeat_interleave(sizes)
         J = torch.diag(p) + (1 - p)[:, None] * J
     return J
 
@@ -76,7 +77,7 @@ def _gru(W: Tensor, tape: Tape) -> Tensor:
 
 
 def pushed(moment: Moment, row: int) -> Tensor:
-    """The Jacobian of the cell's step (without zoneout) by forward-mode differentiation: any cell, many times slower."""
+    """The Jacobian of the cell's step (without zoneout) by forward-mode differentiation: any cell, and slower."""
     call = moment.call
     cell, sizes = call.cell, call.cell.state_sizes()
     w = {name: p.detach() for name, p in call.w.items()}
@@ -85,7 +86,7 @@ def pushed(moment: Moment, row: int) -> Tensor:
     s = torch.cat([part[row].detach() for part in moment.before])
 
     def step(s: Tensor) -> Tensor:
-        state: State = tuple(part[None] for part in s.split(sizes))
+        state: State = tuple(part[None] for part in torch.split(s, sizes))
         return torch.cat([part[0] for part in cell.step(x_bar, state, w, mask)[0]])
 
     def tangent(v: Tensor) -> Tensor:
@@ -130,11 +131,11 @@ class RecurrentMatrix:
             return said
         if sigma * self.slope < 1:
             return (
-                f"sigma_max(W_hh) times max|phi'| is {sigma * self.slope:.3f}, below 1: that suffices for every gradient "
-                "to vanish."
+                f"sigma_max(W_hh) times max|phi'| is {sigma * self.slope:.3f}, below 1: that suffices for every "
+                "gradient to vanish."
             )
         return (
-            f"sigma_max(W_hh) is {sigma:.3f}, not below 1: necessary for a gradient to explode and not sufficient. What "
+            f"sigma_max(W_hh) is {sigma:.3f}, not below 1: necessary for a gradient to explode, not sufficient. What "
             "happens depends on phi' along the way, which the products below have in them."
         )
 

@@ -1,7 +1,7 @@
 """Spectra of a network's step Jacobians along the text that it reads, one step and products of many.
 
-Products are orthogonalised again and again (Benettin et al. 1980; Geist, Parlitz & Lauterborn 1990): the plain product of
-many Jacobians keeps its largest direction and loses the others to rounding.
+Products are orthogonalised again and again (Benettin et al. 1980; Geist, Parlitz & Lauterborn 1990): the plain product
+of many Jacobians keeps its largest direction and loses the others to rounding.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Spectrum:
         sampled: (S, 2) int: place in reading order and row of every sampled step.
         singular: (S, N) singular values of J_t, falling; (S, 1), the largest alone, where N is above ``LARGEST``.
         eigenvalues: (E, N) complex, those of J_t at the first E sampled steps.
-        exponents: (q,) Lyapunov exponents in nats a step, the q leading ones, falling; a mean over the rows. Empty where
-            no row has enough steps.
+        exponents: (q,) Lyapunov exponents in nats a step, the q leading ones, falling; a mean over the rows. Empty
+            where no row has enough steps.
         growth: (K, q) ln of what the q leading directions have grown by after k = 1 ... K steps, a mean over the rows.
         warmup: steps that turn the directions first and are not counted in ``exponents``.
         rows: sequences that ``growth`` is a mean over.
@@ -100,8 +100,8 @@ def _spectrum(track: Track, shares: int, samples: int, seed: int) -> Spectrum:
         notes.append(f"{track.name}: singular values at {len(drawn)} steps {why}, instead of {samples}.")
     if not whole:
         notes.append(
-            f"{track.name}: a state of {N} numbers is above {LARGEST}: of each Jacobian the largest singular value alone; "
-            "no eigenvalues."
+            f"{track.name}: a state of {N} numbers is above {LARGEST}: of each Jacobian the largest singular value "
+            "alone, and no eigenvalues."
         )
     run = _Products(track, moments, N, shares, whole)
     recurrent = recurrent_matrix(track.cell, track.calls[0].call.w) if whole else None
@@ -129,7 +129,8 @@ def _largest(J: Tensor, rounds: int = 60) -> Tensor:
     for _ in range(rounds):
         v = J.t() @ (J @ v)
         v = v / torch.linalg.vector_norm(v).clamp(min=torch.finfo(J.dtype).tiny)
-    return torch.linalg.vector_norm(J @ v)[None]
+    norm: Tensor = torch.linalg.vector_norm(J @ v)
+    return norm[None]
 
 
 class _Products:
@@ -146,7 +147,9 @@ class _Products:
         self.norms: dict[str, Array] = {}
         if K < SHORTEST:
             self.rows, self.lags = 0, self.lags[:0]
-            self.notes.append(f"{track.name}: no sequence of {SHORTEST} steps without a reset: no products of Jacobians.")
+            self.notes.append(
+                f"{track.name}: no sequence of {SHORTEST} steps without a reset: no products of Jacobians."
+            )
             return
         if self.q < N:
             self.notes.append(f"{track.name}: the {self.q} leading of {N} Lyapunov exponents.")
