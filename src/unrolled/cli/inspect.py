@@ -30,7 +30,10 @@ def inspect(
         str | None, typer.Option("--preset", help="look into the network of a preset, not yet trained")
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="set another model, read on the same text, beside it", metavar="RUN")
+        str | None,
+        typer.Option(
+            "--against", help="set another model on the same text, or another text, beside it", metavar="RUN|TEXT"
+        ),
     ] = None,
     out: Annotated[
         str | None,
@@ -56,7 +59,7 @@ def inspect(
 
         torch.set_num_threads(threads)
     opened = _preset(preset, texts, config) if preset is not None else _run(run or "@latest", texts, config)
-    other = None if against is None else _run(against, texts, config)
+    other = None if against is None else _other(against, run or "@latest", texts, config)
     page = Path(out) if out is not None else Path(opened.subject.run or ".") / _name(preset)
     if page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {out}: the page is HTML; give a name that ends in .html")
@@ -75,6 +78,17 @@ def _run(run: str, paths: list[str], config: InspectConfig) -> Opened:
     found = load(resolve(run))
     kind = find(found.config["task"], f"{run}: task")
     return from_run(kind, found.path, found.config, found.tensors, found.tokens or {}, paths, chars=config.chars)
+
+
+def _other(against: str, run: str, paths: list[str], config: InspectConfig) -> Opened:
+    """What stands beside: the same model on another text, where that is a file, or another model on the same one."""
+    if not Path(against).is_file():
+        return _run(against, paths, config)
+    import dataclasses
+
+    opened = _run(run, [against], config)
+    name = f"{opened.subject.name} on {Path(against).name}"
+    return dataclasses.replace(opened, subject=dataclasses.replace(opened.subject, name=name))
 
 
 def _preset(name: str, paths: list[str], config: InspectConfig) -> Opened:

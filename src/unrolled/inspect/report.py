@@ -49,21 +49,24 @@ def report(
         UserError: an instrument that does not fit the task; weights that are not numbers, by tensor.
     """
     both = [opened, *([other] if other is not None else [])]
-    plans = [(one, name) for one in both for name in config.instruments(one.subject.task)]
-    sections: list[Section] = []
-    for k, (one, name) in enumerate(plans):
-        if progress is not None:
-            progress(INSTRUMENTS[name], k / len(plans))
-        section = make(name)(one.subject, config)
-        if other is not None:
+    wanted = {name: [one for one in both if name in config.instruments(one.subject.task)] for name in INSTRUMENTS}
+    rows: list[list[Section]] = []
+    for k, (name, subjects) in enumerate((name, subjects) for name, subjects in wanted.items() if subjects):
+        row = []
+        for one in subjects:
+            if progress is not None:
+                progress(INSTRUMENTS[name], k / sum(map(bool, wanted.values())))
+            section = make(name)(one.subject, config)
             section.key += "" if one is opened else "-other"
-            section.title += f": {one.subject.name}"
-        sections.append(section)
+            section.title += f": {one.subject.name}" if other is not None else ""
+            row.append(section)
+        rows.append(row)
+    sections = [section for row in rows for section in row]
     lines = [f"{one.subject.name}, {one.subject.task}: {', '.join(one.notes)}." for one in both]
     title = "Inside " + " and ".join(one.subject.name for one in both)
     numbers = {"unrolled": unrolled.__version__, "subject": opened.subject.name, "task": opened.subject.task,
                "settings": dataclasses.asdict(config), **{s.key: s.numbers for s in sections}}  # fmt: skip
-    return Report(render(title, lines, sections), clean(numbers), [(s.title, s.verdict) for s in sections])
+    return Report(render(title, lines, rows), clean(numbers), [(s.title, s.verdict) for s in sections])
 
 
 def make(name: str) -> Callable[..., Section]:
