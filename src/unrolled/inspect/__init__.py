@@ -9,7 +9,18 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "causal_check": "holding",
+    "context_loss": "memory",
+    "holding": "holding",
+    "make_features": "features",
+    "memory_horizon": "memory",
+    "read": "reading",
+    "section_memory": "sections_memory",
+    "section_units": "sections_units",
+    "similar": "similar",
+    "unit_probe": "units",
+}
 """Public name to module."""
 
 __all__ = sorted(_HOME)
