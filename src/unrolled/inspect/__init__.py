@@ -21,6 +21,14 @@ _HOME: dict[str, str] = {
     "step_jacobian": "jacobian",
     "truncation_error": "truncation",
     "weights": "tensors",
+    "causal_check": "holding",
+    "context_loss": "memory",
+    "holding": "holding",
+    "make_features": "features",
+    "memory_horizon": "memory",
+    "read": "reading",
+    "similar": "similar",
+    "unit_probe": "units",
 }
 """Public name to module."""
 
