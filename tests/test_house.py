@@ -23,6 +23,7 @@ ORDER = [
     {"presets"},
     {"doctor"},
     {"bench"},
+    {"check"},
     {"cli"},
 ]
 """Imports run from later rows to earlier ones; rooms of one row do not import each other (the first row may)."""
