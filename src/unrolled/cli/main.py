@@ -27,6 +27,7 @@ VERBS = {
     "score": "Say how probable a text is to a trained model.",
     "evaluate": "Measure a trained model on what was held out, or on other data.",
     "predict": "Answer with a trained model: a class, tags, a sequence, a number.",
+    "lab": "Rerun the lecture's claims as experiments.",
     "runs": "List the runs of this folder.",
     "bench": "Measure speed and memory against other ways to do the same.",
     "doctor": "Say what runs here, and test every kernel on this machine.",
