@@ -21,7 +21,7 @@ from unrolled.lab.jacobians import (
     spectral_radius,
     vanilla_jacobians,
 )
-from unrolled.lab.report import Picture, Report, Table, Watch, number
+from unrolled.lab.report import Picture, Report, Table, Watch
 
 H, STEPS, QUICK_STEPS = 64, 400, 200
 DRIVES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -77,10 +77,10 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
     watch.stage("LSTMs", 1.0)
     lstm, lstm_norms = _lstm_rows(steps)
     settings = (
-        f"gradients: networks of {H} units in float64, products of {steps} Jacobians from a random state; W_hh is s times "
-        "a random orthogonal matrix, or Gaussian and scaled so that its largest singular value is s; where there is "
-        "input, W_xh x_t is drawn anew at each step from N(0, input²) for every unit. The rate is that of the product's "
-        "spectral norm over the second half of the steps."
+        f"gradients: networks of {H} units in float64, products of {steps} Jacobians from a random state; W_hh is s "
+        "times a random orthogonal matrix, or Gaussian and scaled so that its largest singular value is s; where there "
+        "is input, W_xh x_t is drawn anew at each step from N(0, input²) for every unit. The rate is that of the "
+        "product's spectral norm over the second half of the steps."
     )
     tables = [_linear_table(rows, steps), _tanh_table(rows), _scalar_table(), lstm]
     numbers = {"rows": [dataclasses.asdict(r) for r in rows], "lstm": lstm_norms}
@@ -100,9 +100,9 @@ def _linear_table(rows: list[Row], steps: int) -> Table:
     return Table(
         "Linear: ∂h_t/∂h_{t-k} = W_hh^k",
         ("W_hh", "σ_max = s", "radius ρ", "rate", "ln ρ", "log10 largest", f"log10 at k={steps}", ""), shown,
-        "Theory: the rate is ln ρ, the logarithm of the spectral radius, not of σ_max. A Gaussian matrix has ρ ≈ σ_max/2: "
-        "with σ_max = 1.1 it vanishes. (The largest norm on the way may exceed 1 where σ_max > 1 > ρ: a non-normal matrix "
-        "grows first.)",
+        "Theory: the rate is ln ρ, the logarithm of the spectral radius, not of σ_max. A Gaussian matrix has "
+        "ρ ≈ σ_max/2: with σ_max = 1.1 it vanishes. (The largest norm on the way may exceed 1 where σ_max > 1 > ρ: a "
+        "non-normal matrix grows first.)",
     )  # fmt: skip
 
 
@@ -115,8 +115,8 @@ def _tanh_table(rows: list[Row]) -> Table:
     return Table(
         "tanh: rate of the product in nats a step (above 0 explodes, below 0 vanishes), by the strength of the input",
         ("W_hh", "σ_max = s", *("no input" if d == 0 else f"input {d:g}" for d in DRIVES)), shown,
-        "σ_max·max|φ'| < 1 suffices to vanish, so every row with s < 1 must be negative. σ_max > 1 is necessary to explode, "
-        "not sufficient: input saturates tanh, whose derivative 1 - h² then falls below 1/σ_max.",
+        "σ_max·max|φ'| < 1 suffices to vanish, so every row with s < 1 must be negative. σ_max > 1 is necessary to "
+        "explode, not sufficient: input saturates tanh, whose derivative 1 - h² then falls below 1/σ_max.",
     )  # fmt: skip
 
 
@@ -157,8 +157,8 @@ def _lstm_rows(steps: int) -> tuple[Table, dict[str, list[float]]]:
         )
     table = Table(
         "LSTM: ∂c_t/∂c_{t-k}", ("gates", *(f"k={k}" for k in lags), ""), rows,
-        "The gates are held by their biases (±1000, where float64's sigmoid is 0 or 1 to the bit); weights of g and o are "
-        "random. Entries are those of the diagonal; the random ones are spectral norms over the whole state.",
+        "The gates are held by their biases (±1000, where float64's sigmoid is 0 or 1 to the bit); weights of g and o "
+        "are random. Entries are those of the diagonal; the random ones are spectral norms over the whole state.",
     )  # fmt: skip
     return table, norms
 
@@ -182,7 +182,8 @@ def _verdicts(rows: list[Row]) -> list[str]:
     calm = _find(rows, "orthogonal", 2.0, "tanh")
     found = [
         "'Largest singular value > 1: exploding' is not true as it stands: it is necessary, not sufficient. "
-        f"The linear Gaussian network with σ_max = 1.1 has ρ = {gauss.radius:.2f} and vanishes ({gauss.rate:+.3f} nats a step).",
+        f"The linear Gaussian network with σ_max = 1.1 has ρ = {gauss.radius:.2f} and vanishes ({gauss.rate:+.3f} nats "
+        "a step).",
         "'Largest singular value < 1: vanishing' is true, for tanh and linear alike: all "
         f"{sum(r.scale < 1 for r in rows)} networks with σ_max < 1 vanish.",
         f"Linear and orthogonal, the rate is ln s to {max(worst, 1e-16):.0e} nats a step.",
@@ -192,14 +193,16 @@ def _verdicts(rows: list[Row]) -> list[str]:
         driven = [_find(rows, kind, 2.0, "tanh", d) for d in DRIVES]
         first = next((r for r in driven if r.drive > 0 and r.rate < -1e-3), None)
         rates = ", ".join(f"{r.drive:g}: {r.rate:+.3f}" for r in driven)
-        end = f"from input {first.drive:g} on the list it vanishes" if first else "it vanishes at none of these inputs"
+        end = f"it vanishes from input {first.drive:g} on" if first else "it vanishes at none of these inputs"
         found.append(f"tanh, {kind}, σ_max = 2: {end} (rate by input, 0 is none: {rates}).")
     found.append(
-        f"Undriven tanh with orthogonal W_hh, σ_max = 2, {calm.verdict} ({calm.rate:+.3f} nats a step, linear: {math.log(2):+.3f}): "
-        "the state itself grows until tanh holds it back."
+        f"Undriven tanh with orthogonal W_hh, σ_max = 2, {calm.verdict} ({calm.rate:+.3f} nats a step, linear: "
+        f"{math.log(2):+.3f}): the state itself grows until tanh holds it back."
     )
-    found.append("The LSTM with f = 1 and i = 0 keeps its gradient at every lag, to the bit; with f = 1/2 it halves each "
-                 "step; and an LSTM can explode: 'does not guarantee' is true.")  # fmt: skip
+    found.append(
+        "The LSTM with f = 1 and i = 0 keeps its gradient at every lag, to the bit; with f = 1/2 it halves each step; "
+        "and an LSTM can explode: 'does not guarantee' is true."
+    )
     return found
 
 
@@ -219,15 +222,11 @@ def _picture(rows: list[Row]) -> Picture:
             axis.axhline(0, color="0.5", linewidth=0.8, linestyle="--")
             axis.set_ylim(max(axis.get_ylim()[0], -60), min(axis.get_ylim()[1], 60))
     drawing.legend(axes[0], loc="upper left", ncols=2)
+    gone = sum(r.rate < 0 for r in rows if r.phi == "tanh" and r.drive == 4.0)
     caption = (
-        "Norm of the product of k Jacobians for W_hh of largest singular value s. Above: s times an orthogonal matrix; below: "
-        "Gaussian. Left, a linear network follows the spectral radius, which for the Gaussian is s/2; middle, tanh without "
-        "input; right, tanh with strong input vanishes at every s, 2 included. Axes end at 10^±60."
-        if all(_find(rows, kind, s, "tanh", 4.0).rate < 0 for kind in KINDS for s in SCALES)
-        else "Norm of the product of k Jacobians for W_hh of largest singular value s. Above: s times an orthogonal matrix; "
-        "below: Gaussian. Left, a linear network follows the spectral radius, which for the Gaussian is s/2; middle, tanh "
-        f"without input; right, tanh with strong input: s = 2 grows by {number(_find(rows, 'orthogonal', 2.0, 'tanh', 4.0).rate)} "
-        "nats a step (orthogonal). Axes end at 10^±60."
+        "Norm of the product of k Jacobians for W_hh of largest singular value s. Above: s times an orthogonal matrix; "
+        "below: Gaussian. Left, a linear network follows the spectral radius, for the Gaussian about s/2; middle, tanh "
+        f"without input; right, tanh with strong input, where {gone} of {2 * len(SCALES)} vanish. Axes end at 10^±60."
     )
     return Picture("gradients", made, caption)
 
@@ -245,8 +244,8 @@ def _lstm_picture(norms: dict[str, list[float]]) -> Picture:
     drawing.label(axis, "LSTM", "k", "log10 norm")
     drawing.legend(axis)
     caption = (
-        "An LSTM's gradient over k steps. Held gates keep it exactly (f = 1, i = 0) or halve it each step (f = 1/2); a loop "
-        "through h and W_hh doubles it although no gate exceeds 1. The other two are whole networks of 32 units with random "
-        "weights, their full state (h, c)."
+        "An LSTM's gradient over k steps. Held gates keep it exactly (f = 1, i = 0) or halve it each step (f = 1/2); a "
+        "loop through h and W_hh doubles it although no gate exceeds 1. The other two are whole networks of 32 units "
+        "with random weights, their full state (h, c)."
     )
     return Picture("gradients-lstm", made, caption)

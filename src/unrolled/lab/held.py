@@ -63,7 +63,8 @@ def cell_gradient(step: Step, c: Tensor, k: int) -> Tensor:
             h, c = step(h, c)
         return c
 
-    return jacrev(last)(c).detach()
+    gradient: Tensor = jacrev(last)(c).detach()
+    return gradient
 
 
 def _step(H: int, W: Tensor, bias: Tensor) -> Step:

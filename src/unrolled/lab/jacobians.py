@@ -20,17 +20,20 @@ SCALES = (0.5, 0.9, 1.0, 1.1, 2.0)
 def recurrent_matrix(kind: str, H: int, scale: float, generator: torch.Generator) -> Tensor:
     """W_hh (H, H), float64, its largest singular value ``scale``.
 
-    ``orthogonal``: ``scale`` times a random orthogonal matrix: every singular value, and the modulus of every eigenvalue,
-    is ``scale``. ``gaussian``: independent normal entries, scaled: for large H the spectral radius is about ``scale / 2``
-    (singular values reach 2 sd √H, eigenvalues sd √H: Geman 1980; Girko's circular law).
+    ``orthogonal``: ``scale`` times a random orthogonal matrix: every singular value, and the modulus of every
+    eigenvalue, is ``scale``. ``gaussian``: independent normal entries, scaled: for large H the spectral radius is about
+    ``scale / 2`` (singular values reach 2 sd √H, eigenvalues sd √H: Geman 1980; Girko's circular law).
     """
     drawn = torch.randn(H, H, dtype=torch.float64, generator=generator)
     if kind == "orthogonal":
         q, r = torch.linalg.qr(drawn)
-        return q * torch.sign(torch.diagonal(r)) * scale
+        q *= torch.sign(torch.diagonal(r)) * scale
+        orthogonal: Tensor = q
+        return orthogonal
     if kind != "gaussian":
         raise ValueError(f"kind={kind!r}: not one of {', '.join(KINDS)}")
-    return drawn * (scale / torch.linalg.matrix_norm(drawn, 2))
+    drawn *= scale / torch.linalg.matrix_norm(drawn, 2)
+    return drawn
 
 
 def spectral_radius(W: Tensor) -> float:
@@ -75,9 +78,7 @@ def products(jacobians: Iterable[Tensor], H: int) -> Products:
     return Products(torch.tensor(norms, dtype=torch.float64), (logs / k).sort(descending=True).values)
 
 
-def vanilla_jacobians(
-    W: Tensor, steps: int, phi: str, drive: Callable[[int], Tensor], h: Tensor
-) -> Iterable[Tensor]:  # fmt: skip
+def vanilla_jacobians(W: Tensor, steps: int, phi: str, drive: Callable[[int], Tensor], h: Tensor) -> Iterable[Tensor]:
     """The Jacobians ∂h_t/∂h_{t-1} = diag(φ'(W h_{t-1} + drive(t))) W of a vanilla network along its own path.
 
     Args:
@@ -91,7 +92,7 @@ def vanilla_jacobians(
 
 def lstm_jacobians(
     step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], h: Tensor, c: Tensor, steps: int
-) -> Iterable[Tensor]:  # fmt: skip
+) -> Iterable[Tensor]:
     """The (2H, 2H) Jacobians of s = (h, c) along its path: h and c are independent inputs of each step."""
     from torch.func import jacrev
 

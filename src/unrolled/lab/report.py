@@ -41,7 +41,7 @@ class Table:
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     reading: str = ""
 
     def plain(self) -> str:

@@ -14,6 +14,7 @@ from unrolled.lab.problems import Batch, Problem, comfortably, solved
 from unrolled.layers import GRU, LSTM, RNN
 from unrolled.training.clipping import Clipper
 
+HALF = "half-identity"
 LOOKS, DEV, TEST = 25, 256, 1000
 """Evaluations on the dev examples in a training; how many dev and test examples there are."""
 
@@ -25,7 +26,7 @@ class Trial:
     Attributes:
         name: of the problem. T: its length. variant: what is told apart in a table, "" in the plain grid.
         optimiser: adam or sgd. clip_norm, clip_value: 0 is off.
-        init, forget_bias, t_max: as the layers take them.
+        init, forget_bias, t_max: as the layers take them; ``half-identity`` is the lab's own (:func:`half_identity`).
     """
 
     name: str
@@ -55,7 +56,8 @@ class Network(nn.Module):
 
     def __init__(self, trial: Trial, problem: Problem) -> None:
         super().__init__()
-        options: dict[str, Any] = {"init": trial.init, "t_max": trial.t_max}
+        halved = trial.init == HALF
+        options: dict[str, Any] = {"init": "identity" if halved else trial.init, "t_max": trial.t_max}
         I, H = problem.input_size, trial.hidden
         self.layer: LSTM | GRU | RNN
         if trial.cell == "lstm":
@@ -64,6 +66,8 @@ class Network(nn.Module):
             self.layer = GRU(I, H, **options)
         else:
             self.layer = RNN(I, H, nonlinearity=trial.cell.removeprefix("rnn-"), **options)
+        if halved:
+            half_identity(self.layer)
         self.answer = nn.Linear(H, problem.outputs)
         self.every_step = problem.every_step
 
@@ -72,6 +76,25 @@ class Network(nn.Module):
         h, _ = self.layer(x)
         answer: Tensor = self.answer(h if self.every_step else h[-1])
         return answer
+
+
+@torch.no_grad()
+def half_identity(layer: LSTM | GRU | RNN) -> None:
+    """Half of the units remember, the other half look: W_hh starts as the identity on the first H/2 units and as zero
+    on the others, but for N(0, 0.01²/H) from those that look to those that remember.
+
+    W_xh is N(0, 0.001²) where units remember and N(0, 0.7²) where they look; biases are 0. With ReLU the first half
+    starts as sums over time of what the second half makes of each step, which is what adding needs. The identity
+    everywhere (Le, Jaitly & Hinton 2015) leaves no unit whose value is this step's alone. A start of this project.
+    """
+    H, half = layer.hidden_size, layer.hidden_size // 2
+    W, W_in = layer.weight_hh_l0, layer.weight_ih_l0
+    assert isinstance(W, Tensor)
+    assert isinstance(W_in, Tensor)
+    W.zero_()
+    W[:half, :half] = torch.eye(half)
+    nn.init.normal_(W[:half, half:], 0.0, 0.01 / H**0.5)
+    nn.init.normal_(W_in[half:], 0.0, 0.7)
 
 
 def parameters(cell: str, I: int, H: int, outputs: int) -> int:
