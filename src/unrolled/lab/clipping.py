@@ -119,8 +119,7 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
     settings = (
         f"clipping: adding at T={T}, a ReLU network of {HIDDEN} units from the identity "
         f"({parameters('rnn-relu', 2, HIDDEN, 1):,} parameters), plain SGD at {LR:g}, batches of 32, {steps:,} "
-        "updates; "
-        f"the same start and the same examples each time. By norm: to {LIMIT:g}. By value: each element to "
+        f"updates; the same start and the same examples each time. By norm: to {LIMIT:g}. By value: each element to "
         f"±{VALUE_LIMIT:g}. The snippet: the lecture's three lines with threshold {LIMIT:g}."
     )
     table = Table(
@@ -129,8 +128,7 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
          "largest after", "largest log10 ‖∂h_T/∂h_0‖"),
         rows,
         "The loss at the end is the mean of the last 100 updates. The last column is the Jacobian at the weights on "
-        "the "
-        "way: clipping cannot lower it.",
+        "the way: clipping cannot lower it.",
     )  # fmt: skip
     numbers = {"ways": [dataclasses.asdict(p) for p in paths], "rule": _rule_numbers()}
     return Report("clipping", settings, [table, _rule_table(by_norm)], [_picture(paths), _rule_picture()],
@@ -220,10 +218,9 @@ def _picture(paths: list[Course]) -> Picture:
     drawing.legend(axes[0], loc="lower left")
     return Picture("clipping", made, (
         f"Adding at T={T}, a ReLU network from the identity, plain SGD, one start. Left, the loss (a cross: it became "
-        "no "
-        "number); middle, the gradient's norm as it arrives; right, the Jacobian over the whole sequence at the "
-        "weights "
-        "on the way. Clipping keeps the update short; the gradients that arrive and the Jacobian stay as large as they "
+        "no number); middle, the gradient's norm as it arrives; right, the Jacobian over the whole sequence at the "
+        "weights on the way. Clipping keeps the update short; the gradients that arrive and the Jacobian stay as "
+        "large as they "
         "are."
     ))  # fmt: skip
 

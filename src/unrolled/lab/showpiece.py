@@ -37,15 +37,13 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
         f"{parameters('rnn-relu', 2, HIDDEN, 1):,} "
         f"parameters; Adam at 1e-3 where nothing else is said, the norm clipped to 1, batches of 32, at most {steps:,} "
         "updates. Only the start differs. Half identity: half of the units start with W_hh = I and remember, the "
-        "others "
-        "with W_hh = 0 and look at this step alone."
+        "others with W_hh = 0 and look at this step alone."
     )
     found = variants.table(f"adding at T={length}: vanilla networks that differ in their start", trials, done)
     picture = variants.picture(
         "showpiece", f"adding at T={length}, vanilla networks", done,
         f"Vanilla recurrent networks of {HIDDEN} units on adding at T={length}, each line a seed. The same equation h "
-        "= "
-        "φ(W_hh h + W_xh x + b), the same data and optimiser: the start of W_hh decides.",
+        "= φ(W_hh h + W_xh x + b), the same data and optimiser: the start of W_hh decides.",
     )  # fmt: skip
     verdicts = []
     for name in dict.fromkeys(t.variant for t, _ in done):

@@ -44,8 +44,7 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
     done = variants.run(trials, out, watch, quick=config.quick)
     settings = (
         f"starts: adding at T={length}, {HIDDEN} units in every network; Adam at 1e-3 where nothing else is said, the "
-        "norm "
-        f"clipped to 1, batches of 32, at most {steps:,} updates. Chrono: Tallec & Ollivier 2018; identity: Le, "
+        f"norm clipped to 1, batches of 32, at most {steps:,} updates. Chrono: Tallec & Ollivier 2018; identity: Le, "
         "Jaitly & "
         "Hinton 2015; orthogonal: Saxe et al. 2014; half identity: units that remember and units that look."
     )

@@ -120,7 +120,10 @@ class Progress:
     score: float | None
 
 
-def train(trial: Trial, problem: Problem, follow: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+def train(
+    trial: Trial, problem: Problem, follow: Callable[[Progress], None] | None = None,
+    weights: dict[str, Tensor] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train, keep the weights that were best on the dev examples, read the test examples once.
 
     Training ends after ``steps`` updates, or where the dev score is solved with half the allowed error, or where the
@@ -128,6 +131,7 @@ def train(trial: Trial, problem: Problem, follow: Callable[[Progress], None] | N
 
     Args:
         follow: called after every update; what it raises ends the training.
+        weights: is filled with the weights that were kept, by name.
     Returns:
         ``score`` on the test examples and whether it is ``solved``; ``steps`` made, ``parameters``, ``clipped`` (share
         of updates), ``norm`` (median norm of the gradient before clipping), ``diverged``; ``curve``: pairs of a step
@@ -169,6 +173,8 @@ def train(trial: Trial, problem: Problem, follow: Callable[[Progress], None] | N
         if score is not None and comfortably(problem, score):
             break
     model.load_state_dict(kept)
+    if weights is not None:
+        weights.update(kept)
     return {
         **_final(model, problem), "steps": step, "parameters": sum(p.numel() for p in params),
         "clipped": clipped / max(1, len(norms)), "norm": sorted(norms)[len(norms) // 2] if norms else math.nan,

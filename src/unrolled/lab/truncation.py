@@ -70,8 +70,8 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
         watch.note(f"T={T}, {f.name}: {_mb(f.memory)}, {1e3 * seconds:.1f} ms an update, loss {number(f.loss)}")
     settings = (
         f"truncation: characters of the standard library ({V} different ones), an LSTM of {H} units, one-hot, {B} "
-        "streams "
-        f"of T characters each, state carried within a pass; Adam at {LR:g}, the norm clipped to 1, {steps:,} steps of "
+        f"streams of T characters each, state carried within a pass; Adam at {LR:g}, the norm clipped to 1, {steps:,} "
+        "steps of "
         f"each stream read whatever T and k; loss on {B * HELD:,} held-out characters. Peak memory: of a process of "
         f"its own, beyond what it held before training. {torch.get_num_threads()} thread(s)."
     )
@@ -141,8 +141,6 @@ def _picture(found: list[Found]) -> Picture:
     drawing.legend(axes[0])
     return Picture("truncation", made, (
         "Back-propagation through all of a text of T characters (full) and through k of them with the state carried. "
-        "Memory "
-        "and time of an update grow with T for the whole alone; after the same number of characters read, the "
-        "truncated "
-        "ones have made T/k times as many updates."
+        "Memory and time of an update grow with T for the whole alone; after the same number of characters read, the "
+        "truncated ones have made T/k times as many updates."
     ))  # fmt: skip
