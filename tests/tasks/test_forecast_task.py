@@ -19,6 +19,7 @@ from unrolled.data.timeline import ROWS
 from unrolled.errors import UserError
 from unrolled.settings import from_dict
 from unrolled.state import select
+from unrolled.tasks import long
 from unrolled.tasks.forecast import face, figures
 from unrolled.tasks.forecast.config import ForecastConfig, ForecastData, ForecastPredict
 from unrolled.tasks.forecast.model import losses, middle
@@ -134,6 +135,23 @@ def test_padding_changes_no_bit_and_a_gap_gets_no_gradient(engine):
     found, _ = model(x, None, lengths=torch.from_numpy(more.lengths))
     losses(found, torch.from_numpy(more.y), t.model_config)[torch.from_numpy(more.weight)].sum().backward()
     assert not x.grad[more.lengths[1] :, 1].any()
+
+
+def test_a_long_series_in_pieces_has_the_same_gradient(monkeypatch):
+    t = task(data={"dev": 0.0}, model={"layers": 2}, bptt="40", batch=2)
+    torch.manual_seed(1)
+    model, found = t.build().double(), []
+    for limit in (1 << 28, 1000):
+        monkeypatch.setattr(long, "LIMIT", limit)
+        stream, carry = t.stream(), {}
+        for _ in range(2):  # the second continues from a carried state
+            model.zero_grad()
+            loss = t.loss(model, stream.next(), carry)
+            loss.objective.backward()
+            carry = loss.carry
+        found.append([loss.objective, *carry.values(), *(p.grad for p in model.parameters())])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_what_is_not_scored_draws_no_dropout():
