@@ -86,7 +86,7 @@ def pushed(moment: Moment, row: int) -> Tensor:
     s = torch.cat([part[row].detach() for part in moment.before])
 
     def step(s: Tensor) -> Tensor:
-        state: State = tuple(part[None] for part in torch.split(s, sizes))
+        state: State = tuple(part[None] for part in torch.split(s, list(sizes)))
         return torch.cat([part[0] for part in cell.step(x_bar, state, w, mask)[0]])
 
     def tangent(v: Tensor) -> Tensor:
