@@ -12,9 +12,9 @@ import unrolled
 class Predictor(nn.Module):
     """One-hot input, our layer, a linear head: ``model(ids (T, B), state) -> scores, state``."""
 
-    def __init__(self, V: int, layer: nn.Module, out: int | None = None) -> None:
+    def __init__(self, V: int, layer: nn.Module) -> None:
         super().__init__()
-        self.rnn, self.head = layer, nn.Linear(layer.hidden_size, out or V)
+        self.rnn, self.head = layer, nn.Linear(layer.proj_size or layer.hidden_size, V)
 
     def forward(self, ids: Tensor, state=None, *, resets: Tensor | None = None):
         output, state = self.rnn(ids, state, resets=resets)
