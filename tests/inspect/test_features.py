@@ -79,7 +79,7 @@ def test_python_and_c_are_told_from_prose():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(UserError, match="unknown feature 'quote'.*quotes"):
+    with pytest.raises(UserError, match=r"unknown feature 'quote'.*quotes"):
         make_features(["quote"], list("ab"))
     with pytest.raises(UserError, match=r"re:\(a: not a regular expression"):
         make_features(["re:(a"], list("ab"))

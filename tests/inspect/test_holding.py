@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import unrolled
 from tests.inspect.networks import Predictor
 from unrolled.inspect.features import Feature
-from unrolled.inspect.holding import Hold, causal_check, held_nats, holding
+from unrolled.inspect.hold import Hold, causal_check, held_nats, holding
 from unrolled.inspect.reading import carry, read
 
 V = 7
@@ -145,7 +145,7 @@ def test_holding_the_unit_that_remembers_costs_where_it_is_needed():
     model.head.weight.zero_()[3, 0], model.head.weight[4, 0] = 6, -6
     model.head.bias.fill_(-20)
     model.head.bias[3], model.head.bias[4] = -3, 3
-    ids, inside = [], False
+    ids = []
     for block in range(40):
         ids += [1 if block % 2 == 0 else 2] + [3 if block % 2 == 0 else 4] * 9
     ids = torch.tensor(ids)

@@ -124,7 +124,7 @@ def test_the_linear_probe_is_ridge_regression(rng):
 
 def test_texts_too_short_and_features_that_do_not_vary_are_refused(rng):
     states = {"h0": rng.normal(size=(N, 4)).astype(np.float32)}
-    with pytest.raises(UserError, match="a text of 400 units is too short.*at least 500"):
+    with pytest.raises(UserError, match=r"a text of 400 units is too short.*at least 500"):
         unit_probe({"h0": states["h0"][:400]}, [Feature("f", "f", runs(rng)[:400])])
     with pytest.raises(UserError, match="f: it never holds in the second half"):
         unit_probe(states, [Feature("f", "f", runs(rng) & (np.arange(N) < N // 2))])

@@ -10,15 +10,15 @@ import importlib
 from typing import Any
 
 _HOME: dict[str, str] = {
-    "causal_check": "holding",
+    "causal_check": "hold",
     "context_loss": "memory",
-    "holding": "holding",
+    "holding": "hold",
     "make_features": "features",
     "memory_horizon": "memory",
     "read": "reading",
     "section_memory": "sections_memory",
     "section_units": "sections_units",
-    "similar": "similar",
+    "similar": "likeness",
     "unit_probe": "units",
 }
 """Public name to module."""

@@ -10,7 +10,7 @@ import torch
 
 from unrolled.errors import UserError
 from unrolled.inspect.features import Feature, make_features, unfit, usual
-from unrolled.inspect.holding import Effect, causal_check
+from unrolled.inspect.hold import Effect, causal_check
 from unrolled.inspect.page import Block, Section, figure, svg, table
 from unrolled.inspect.ranks import FEWEST_POSITIONS
 from unrolled.inspect.reading import Reading, carry, read
@@ -128,8 +128,9 @@ def _sentence(probe: UnitProbe, effect: Effect) -> str:
     if beaten:
         return (f"{_up(probe.words)}: {best.unit} is above chance with {what} {best.score:.2f}, but not above "
                 f"{' and '.join(beaten)} ({beside}).")  # fmt: skip
-    used = f"held at its mean it changes the loss by {_signed(effect.where)} nats {_there(probe)} and {_signed(effect.elsewhere)} "
-    return f"{_up(probe.words)}: {best.unit} follows it with {what} {best.score:.2f} ({beside}); {used}elsewhere."
+    used = f"{_signed(effect.where)} nats {_there(probe)} and {_signed(effect.elsewhere)} elsewhere"
+    return (f"{_up(probe.words)}: {best.unit} follows it with {what} {best.score:.2f} ({beside}); held at its mean it "
+            f"changes the loss by {used}.")  # fmt: skip
 
 
 def _there(probe: UnitProbe) -> str:
@@ -213,8 +214,8 @@ def _reading_line(searched: Sequence[_Searched]) -> str:
     return (
         f"{first}Choose a unit and the text is coloured by its value after each unit was read; point at a place for "
         "the most probable next units, which also stand in the row below; click, or select a span, for the places "
-        "where the hidden state of the top layer has the largest cosine with the one there. To keep the page small, the "
-        "units on offer are the two best of each feature and the most variable."
+        "where the hidden state of the top layer has the largest cosine with the one there. To keep the page small, "
+        "the units on offer are the two best of each feature and the most variable."
     )
 
 
