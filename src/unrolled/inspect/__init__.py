@@ -10,25 +10,25 @@ import importlib
 from typing import Any
 
 _HOME: dict[str, str] = {
+    "causal_check": "hold",
     "check_finite": "checks",
+    "context_loss": "memory",
     "double": "checks",
     "gates": "saturation",
     "gradient_by_step": "flow",
     "gradient_flow": "flow",
+    "holding": "hold",
     "jacobian_spectrum": "spectrum",
     "loss_by_kind": "kinds",
-    "record": "recording",
-    "step_jacobian": "jacobian",
-    "truncation_error": "truncation",
-    "weights": "tensors",
-    "causal_check": "holding",
-    "context_loss": "memory",
-    "holding": "holding",
     "make_features": "features",
     "memory_horizon": "memory",
     "read": "reading",
-    "similar": "similar",
+    "record": "recording",
+    "similar": "likeness",
+    "step_jacobian": "jacobian",
+    "truncation_error": "truncation",
     "unit_probe": "units",
+    "weights": "tensors",
 }
 """Public name to module."""
 

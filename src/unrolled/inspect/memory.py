@@ -153,10 +153,11 @@ def memory_horizon(
     """
     if draws < 1 or not lags or list(lags) != sorted({int(k) for k in lags}) or lags[0] < 0:
         raise ValueError(f"lags={tuple(lags)!r}, draws={draws}: expected ascending lags from 0 on and a draw at least")
+    train = ids if train is None else train
     ids, targets, fresh = _pairs(ids, targets, fresh)
     carried = carried or carried_to(model, ids, longest=lags[-1], positions=positions, fresh=fresh, seed=seed)
     valid = _reach(carried.positions, lags, fresh, len(ids))
-    replacements = _unigram_draws(ids if train is None else train, (draws, len(carried.positions)), seed)
+    replacements = _unigram_draws(train, (draws, len(carried.positions)), seed)
     kl: list[Tensor] = []
     change: list[Tensor] = []
     size = max(1, min(_ROWS_AT_ONCE, _SCORES_AT_ONCE // carried.scores.shape[-1]) // (draws + 1))
@@ -223,15 +224,15 @@ def context_loss(
 
     Args: as :func:`memory_horizon`; ``sizes``: n, ascending.
     """
+    train = ids if train is None else train
     ids, targets, fresh = _pairs(ids, targets, fresh)
     carried = carried or carried_to(model, ids, longest=sizes[-1], positions=positions, fresh=fresh, seed=seed)
     at = carried.positions
     scored = torch.from_numpy(_reach(at, (0,), fresh, len(ids))[:, 0])
     if int(scored.sum()) < FEWEST:
         raise ValueError(f"fewer than {FEWEST} of the positions have a target")
-    unrelated = ids if train is None else train
-    same = len(unrelated) - len(ids) in (0, 1) and torch.equal(unrelated[: len(ids)], ids)
-    warm = _warmed_elsewhere(model, unrelated, at, same=same, seed=seed)
+    same = len(train) - len(ids) in (0, 1) and torch.equal(train[: len(ids)], ids)
+    warm = _warmed_elsewhere(model, train, at, same=same, seed=seed)
     losses: dict[bool, list[Tensor]] = {False: [], True: []}
     with quiet(model):
         for n in sizes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -112,13 +113,16 @@ def call(model: nn.Module, ids: Tensor, state: Any, resets: Tensor | None) -> tu
     return result
 
 
-def last_scores(model: Any, ids: Tensor, state: Any, resets: Tensor | None = None) -> tuple[Tensor, Any]:
-    """The scores (B, V) after the last of T steps, and the state; no earlier ones where that can be helped."""
+def last_scores(
+    model: Any, ids: Tensor, state: Any, resets: Tensor | None = None, *, step: int = -1
+) -> tuple[Tensor, Any]:
+    """The scores (B, V) after the last of T steps, or after another, and the last state; no others where that can be
+    helped."""
     if not hasattr(model, "features"):
         scores, state = call(model, ids, state, resets)
-        return scores[-1], state
+        return scores[step], state
     output, state = model.features(ids, state, resets=resets)
-    return model.scores(output[-1]), state
+    return model.scores(output[step]), state
 
 
 def read(model: nn.Module, ids: Tensor, *, fresh: Tensor | None = None, top: int = 5) -> Reading:
@@ -171,15 +175,13 @@ def carry(model: nn.Module, ids: Tensor, positions: Tensor, *, fresh: Tensor | N
     """
     states: list[Any] = []
     scores: list[Tensor] = []
-    at, state = 0, None
+    stops = positions.tolist()
     with quiet(model):
-        for position in positions.tolist():
-            if position > at:
-                _, state = last_scores(model, ids[at:position, None], state, _part(fresh, at, position))
+        _, state = last_scores(model, ids[: stops[0], None], None, _part(fresh, 0, stops[0]))
+        for at, until in itertools.pairwise([*stops, stops[-1] + 1]):
             states.append(state)
-            made, state = last_scores(model, ids[position, None, None], state, _part(fresh, position, position + 1))
+            made, state = last_scores(model, ids[at:until, None], state, _part(fresh, at, until), step=0)
             scores.append(made[0])
-            at = position + 1
     before = stack(states)
     return Carried(positions, before if fresh is None else reset(before, fresh[positions]), torch.stack(scores))
 

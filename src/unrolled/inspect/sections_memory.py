@@ -111,8 +111,8 @@ def _blocks(memory: Memory, context: Context) -> list[Block]:
         Block(svg(_replaced(memory)),
               f"One unit, k steps back, is replaced by {memory.draws} draws from the unigram distribution of the "
               f"training text, at {int(memory.positions.max()):,} sampled positions. Left, how far the prediction "
-              "moves (KL), right, how much worse it gets. Bands are 95 % bootstrap intervals over positions; the horizon is "
-              "the last k whose band on the right lies wholly above the dotted line."),
+              "moves (KL), right, how much worse it gets. Bands are 95 % bootstrap intervals over positions; the "
+              "horizon is the last k whose band on the right lies wholly above the dotted line."),
         Block(svg(_contexts(context)),
               f"The loss of the same {context.positions:,} predictions after only the last n units, above that after "
               f"the full text: from an empty state, and from one that has read {WARM_UNITS} units of unrelated text. "

@@ -10,7 +10,7 @@ import torch
 
 from unrolled.errors import UserError
 from unrolled.inspect.features import Feature, make_features, unfit, usual
-from unrolled.inspect.holding import Effect, causal_check
+from unrolled.inspect.hold import Effect, causal_check
 from unrolled.inspect.page import Block, Section, figure, svg, table
 from unrolled.inspect.ranks import FEWEST_POSITIONS
 from unrolled.inspect.reading import Reading, carry, read
@@ -128,14 +128,17 @@ def _sentence(probe: UnitProbe, effect: Effect) -> str:
     if beaten:
         return (f"{_up(probe.words)}: {best.unit} is above chance with {what} {best.score:.2f}, but not above "
                 f"{' and '.join(beaten)} ({beside}).")  # fmt: skip
-    used = (
-        f"held at its mean it changes the loss by {effect.where:+.3f} nats {_there(probe)} and {effect.elsewhere:+.3f} "
-    )
-    return f"{_up(probe.words)}: {best.unit} follows it with {what} {best.score:.2f} ({beside}); {used}elsewhere."
+    used = f"{_signed(effect.where)} nats {_there(probe)} and {_signed(effect.elsewhere)} elsewhere"
+    return (f"{_up(probe.words)}: {best.unit} follows it with {what} {best.score:.2f} ({beside}); held at its mean it "
+            f"changes the loss by {used}.")  # fmt: skip
 
 
 def _there(probe: UnitProbe) -> str:
     return "there" if probe.two_valued else "above its median"
+
+
+def _signed(nats: float) -> str:
+    return f"{nats:+.3f}" if abs(nats) >= 0.0005 else "0.000"
 
 
 def _up(words: str) -> str:
@@ -210,9 +213,9 @@ def _reading_line(searched: Sequence[_Searched]) -> str:
     first = f"The first {LONGEST:,} units of the text. " if cut else ""
     return (
         f"{first}Choose a unit and the text is coloured by its value after each unit was read; point at a place for "
-        "the most probable next units, which also stand in the row below; click, or select a span, for the places where "
-        "the hidden state of the top layer has the largest cosine with the one there. To keep the page small, the units "
-        "on offer are the two best of each feature and the most variable."
+        "the most probable next units, which also stand in the row below; click, or select a span, for the places "
+        "where the hidden state of the top layer has the largest cosine with the one there. To keep the page small, "
+        "the units on offer are the two best of each feature and the most variable."
     )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.inspect.likeness import similar
 from unrolled.inspect.reading import Reading
-from unrolled.inspect.similar import similar
 from unrolled.inspect.units import UnitProbe
 
 LONGEST = 10_000
