@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {"diagram": "diagrams"}
 """Public name to module."""
 
 __all__ = sorted(_HOME)
