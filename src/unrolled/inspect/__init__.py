@@ -13,6 +13,7 @@ _HOME: dict[str, str] = {
     "causal_check": "hold",
     "check_finite": "checks",
     "context_loss": "memory",
+    "diagram": "diagrams",
     "double": "checks",
     "gates": "saturation",
     "gradient_by_step": "flow",
@@ -30,6 +31,7 @@ _HOME: dict[str, str] = {
     "unit_probe": "units",
     "weights": "tensors",
 }
+
 """Public name to module."""
 
 __all__ = sorted(_HOME)
