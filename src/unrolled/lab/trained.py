@@ -28,12 +28,12 @@ class Spec:
 
 
 SPECS = {
-    "adding": Spec((50, 100, 200, 400, 600), 10_000, (20, 50), 1_000),
-    "copy": Spec((10, 50, 100, 200, 500, 1000), 10_000, (5, 20), 1_200),
-    "brackets": Spec((50, 100, 200, 400), 5_000, (30, 100), 600),
+    "adding": Spec((50, 100, 200, 400, 600), 10_000, (20, 50), 1_200),
+    "copy": Spec((10, 50, 100, 200, 500, 1000), 10_000, (5,), 4_000),
+    "brackets": Spec((50, 100, 200, 400), 5_000, (20, 60), 800),
     "digits": Spec((28, 112, 196, 784), 5_000, (28, 112), 600),
 }
-BUDGET, QUICK_BUDGET = 70_000, 20_000
+BUDGET, QUICK_BUDGET, LR, QUICK_LR = 70_000, 20_000, 1e-3, 3e-3
 FORGET_BIAS = 1.0
 """Of the LSTM in the plain grid; ``starts`` shows what it changes."""
 
@@ -57,7 +57,7 @@ def run(name: str, config: LabConfig, out: Path, watch: Watch) -> Report:
     budget = config.parameters or (QUICK_BUDGET if quick else BUDGET)
     problems = make(name, lengths, config, watch)
     trials = [
-        plain_trial(name, cell, T, seed, problems[T], budget, steps, config.data or "")
+        plain_trial(name, cell, T, seed, problems[T], budget, steps, QUICK_LR if quick else LR, config.data or "")
         for T in lengths for seed in range(1, seeds + 1) for cell in cells
     ]  # fmt: skip
     done = grid.run(trials, lambda t: problems[t.T], out, watch, quick=quick)
@@ -89,12 +89,12 @@ def make(name: str, lengths: Sequence[int], config: LabConfig, watch: Watch) -> 
 
 
 def plain_trial(
-    name: str, cell: str, T: int, seed: int, problem: Problem, budget: int, steps: int, data: str = ""
+    name: str, cell: str, T: int, seed: int, problem: Problem, budget: int, steps: int, lr: float, data: str = ""
 ) -> Trial:
-    """A trial of the plain grid: torch's start, forget bias 1, Adam at 1e-3, the norm clipped to 1, batches of 32."""
+    """A trial of the plain grid: torch's start, forget bias 1, Adam, the norm clipped to 1, batches of 32."""
     hidden = hidden_for(cell, problem.input_size, problem.outputs, budget)
     bias = FORGET_BIAS if cell == "lstm" else None
-    return Trial(name, cell, T, seed, hidden, steps, forget_bias=bias, data=data)
+    return Trial(name, cell, T, seed, hidden, steps, lr=lr, forget_bias=bias, data=data)
 
 
 def _settings(name: str, trials: Sequence[Trial], budget: int, quick: bool) -> str:
