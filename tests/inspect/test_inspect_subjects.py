@@ -100,7 +100,12 @@ def test_every_task_suffers_at_the_last_step_of_each_row(name):
     data, shape = kind.configs()
     small = {"hidden": 8} if "hidden" in {f for f in shape.__dataclass_fields__} else {}
     opened = untrained_preset(
-        kind, kind.preset, from_dict(data, preset.data, "data"), from_dict(shape, {**preset.model, **small}, "model"), 1, []
+        kind,
+        kind.preset,
+        from_dict(data, preset.data, "data"),
+        from_dict(shape, {**preset.model, **small}, "model"),
+        1,
+        [],
     )
     made = opened.subject
     model = copy.deepcopy(made.model).double()
