@@ -1,8 +1,9 @@
-"""Subjects: for every task a batch that suffers at its last step, each row as if it had been read from its beginning."""
+"""Subjects: for every task a batch that suffers at its last step, each row as if read from its beginning."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_records_start_anew_inside_windows_and_between_them(tmp_path):
     expected = set()
     ids, fresh = made.text.ids, made.text.fresh
     starts = [*torch.nonzero(fresh)[:, 0].tolist()]
-    for a, b in zip(starts, starts[1:], strict=False):
+    for a, b in itertools.pairwise(starts):
         with torch.no_grad():
             scores, _ = model(ids[a:b, None])
         nats = F.cross_entropy(scores[:, 0], ids[a + 1 : b + 1], reduction="none")
@@ -99,6 +100,7 @@ def test_every_task_suffers_at_the_last_step_of_each_row(name):
     preset = load_preset(kind.preset, kind)
     data, shape = kind.configs()
     small = {"hidden": 8} if "hidden" in {f for f in shape.__dataclass_fields__} else {}
+<<<<<<< HEAD
     opened = untrained_preset(
         kind,
         kind.preset,
@@ -107,6 +109,10 @@ def test_every_task_suffers_at_the_last_step_of_each_row(name):
         1,
         [],
     )
+=======
+    settings = from_dict(data, preset.data, "data"), from_dict(shape, {**preset.model, **small}, "model")
+    opened = untrained_preset(kind, kind.preset, *settings, 1, [])
+>>>>>>> 74e7b6f314d0bd9a1bee7dd3dc1ce5ebd4a15651
     made = opened.subject
     model = copy.deepcopy(made.model).double()
     losses = made.windows(model, 24, 20)

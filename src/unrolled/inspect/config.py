@@ -29,7 +29,9 @@ class InspectConfig:
     steps: int = option(100, "steps that the gradient is followed back", min=2, max=10_000)
     positions: int = option(64, "positions that it is followed from", min=8, max=4096)
     chars: int = option(10_000, "units of a text that are read, from its beginning", min=100, max=1_000_000)
-    pattern: str | None = option(None, "look for units that follow this regular expression too")
+    features: str | None = option(None, "what units are searched for, with commas between (default: what the text has "
+                                  "enough of): quotes, brackets, indentation, ...")  # fmt: skip
+    pattern: str | None = option(None, "search for units that follow this regular expression, too")
     seed: int = option(1, "seed of the positions and draws", min=0, max=2**32 - 1)
 
     def __post_init__(self) -> None:

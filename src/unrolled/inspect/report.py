@@ -10,14 +10,13 @@ from typing import Any
 import unrolled
 from unrolled.inspect.config import INSTRUMENTS, InspectConfig
 from unrolled.inspect.page import Section, clean, render
+from unrolled.inspect.subject import Subject
 from unrolled.inspect.subjects.opening import Opened
 
 HOME = {
     "flow": "sections_gradient:section_flow",
-    "jacobian": "sections_gradient:section_jacobian",
+    "jacobian": "sections_jacobian:section_jacobian",
     "gates": "sections_gates:section_gates",
-    "memory": "sections_memory:section_memory",
-    "units": "sections_units:section_units",
     "weights": "sections_weights:section_weights",
 }
 """Where each instrument's section is made: ``section(subject, config) -> Section``."""
@@ -52,14 +51,15 @@ def report(
     wanted = {name: [one for one in both if name in config.instruments(one.subject.task)] for name in INSTRUMENTS}
     rows: list[list[Section]] = []
     for k, (name, subjects) in enumerate((name, subjects) for name, subjects in wanted.items() if subjects):
-        row = []
-        for one in subjects:
-            if progress is not None:
-                progress(INSTRUMENTS[name], k / sum(map(bool, wanted.values())))
-            section = make(name)(one.subject, config)
+        if progress is not None:
+            progress(INSTRUMENTS[name], k / sum(map(bool, wanted.values())))
+        if name == "units":  # its views of two texts or models stand beside each other in one section
+            rows.append([_units(config, *(one.subject for one in subjects))])
+            continue
+        row = [_section(name, one.subject, config) for one in subjects]
+        for section, one in zip(row, subjects, strict=True):
             section.key += "" if one is opened else "-other"
             section.title += f": {one.subject.name}" if other is not None else ""
-            row.append(section)
         rows.append(row)
     sections = [section for row in rows for section in row]
     lines = [f"{one.subject.name}, {one.subject.task}: {', '.join(one.notes)}." for one in both]
@@ -69,8 +69,22 @@ def report(
     return Report(render(title, lines, rows), clean(numbers), [(s.title, s.verdict) for s in sections])
 
 
-def make(name: str) -> Callable[..., Section]:
-    """What makes an instrument's section."""
+def _section(name: str, subject: Subject, config: InspectConfig) -> Section:
+    if name == "memory":
+        from unrolled.inspect.sections_memory import section_memory
+
+        return section_memory(subject)
     module, function = HOME[name].split(":")
-    found: Callable[..., Section] = getattr(importlib.import_module(f"unrolled.inspect.{module}"), function)
-    return found
+    made: Section = getattr(importlib.import_module(f"unrolled.inspect.{module}"), function)(subject, config)
+    return made
+
+
+def _units(config: InspectConfig, subject: Subject, beside: Subject | None = None) -> Section:
+    from unrolled.inspect.features import PATTERN, usual
+    from unrolled.inspect.sections_units import section_units
+
+    names = None if config.features is None else [n.strip() for n in config.features.split(",") if n.strip()]
+    if config.pattern is not None:
+        assert subject.text is not None
+        names = [*(usual(subject.text.units) if names is None else names), PATTERN + config.pattern]
+    return section_units(subject, names, beside=beside)
