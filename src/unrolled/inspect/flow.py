@@ -79,7 +79,8 @@ class Path:
 
     @property
     def floor(self) -> float:
-        """Median g_0 times the rounding error: what lies below it may be rounding and nothing else."""
+        """Median g_0 times the rounding error: what lies below it is lost where it is added to a gradient of the size
+        of g_0. (The backward pass multiplies: short of underflow a small g_k itself is as precise as a large one.)"""
         return float(np.median(self.norms[:, 0])) * self.epsilon if self.norms.size else 0.0
 
     def quantiles(self, of: str = "ratio") -> Array:

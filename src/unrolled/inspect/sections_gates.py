@@ -40,24 +40,21 @@ def _sentences(use: GateUse) -> list[str]:
         long = int((tau > 100).sum())
         lines.append(
             f"{use.layer}: the {name} gate keeps a unit for {np.median(tau):.3g} steps in the median (its time "
-            "constant); "
-            f"{long} of {H} units are above 100 steps."
+            f"constant); {long} of {H} units are above 100 steps."
         )
     if use.hold is not None:
         how = "f > 0.9 and i < 0.1 in the same step" if use.keep == "f" else "z > 0.9"
         most = int((use.hold > 0.5).sum())
         lines.append(
-            f"{use.layer}: {100 * use.hold.mean():.1f} % of all (unit, step) pairs hold ({how}); {most} of {H} "
-            "units hold "
-            "in more than half of the steps."
+            f"{use.layer}: {100 * use.hold.mean():.1f} % of all (unit, step) pairs hold ({how}); {most} of {H} units "
+            "hold in more than half of the steps."
         )
     if use.extreme is not None:
-        lines.append(f"{use.layer}: |h| > 0.9 in {100 * use.extreme.mean():.1f} % of all (unit, step) pairs; there the "
-                     "slope of tanh is under 0.19.")  # fmt: skip
+        lines.append(f"{use.layer}: |h| > 0.9 in {100 * use.extreme.mean():.1f} % of all (unit, step) pairs; there "
+                     "the slope of tanh is under 0.19.")  # fmt: skip
     if use.zero is not None:
-        lines.append(f"{use.layer}: {use.dead} of {len(use.zero)} ReLU units are dead (0 at each of "
-                     f"{use.steps:,} steps); "
-                     f"{100 * use.zero.mean():.1f} % of all (unit, step) pairs are 0.")  # fmt: skip
+        lines.append(f"{use.layer}: {use.dead} of {len(use.zero)} ReLU units are dead (0 at each of {use.steps:,} "
+                     f"steps); {100 * use.zero.mean():.1f} % of all (unit, step) pairs are 0.")  # fmt: skip
     return lines or [f"{use.layer}: the linear cell has nothing that saturates."]
 
 
@@ -80,9 +77,11 @@ def _table(found: list[GateUse]) -> Block:
             rows.append([use.layer, "h = 0", float(use.zero.mean()), "", "", "", "", ""])
     header = ["layer", "gate", "under 0.1", "over 0.9", "between", "time constant, lower quartile", "median",
               "upper quartile"]  # fmt: skip
-    return Block(table(header, rows), "Shares of all units and steps; the time constant is -1/mean(ln of the "
-                                      "gate that keeps), "
-                                      "in steps: after so many the state of the unit has fallen to 1/e.")  # fmt: skip
+    reading = (
+        "Shares of all units and steps; the time constant is -1/mean(ln of the gate that keeps), in steps: after so many "
+        "the state of the unit has fallen to 1/e."
+    )
+    return Block(table(header, rows), reading)
 
 
 def _pictured(use: GateUse) -> bool:
@@ -104,9 +103,8 @@ def _picture(use: GateUse) -> Block:
     tau = np.clip(use.time_constant, 0.1, LONGEST)
     axes[-1].hist(tau, bins=np.geomspace(0.1, LONGEST, 31).tolist(), color="0.35")
     axes[-1].set(xscale="log", title="time constants", xlabel="steps", ylabel="units")
-    return Block(svg(made), "A point is a unit: right, its gate is mostly shut; up, mostly open; on the "
-                            "diagonal, always "
-                            "one or the other; near the origin, never quite either.")  # fmt: skip
+    return Block(svg(made), "A point is a unit: right, its gate is mostly shut; up, mostly open; on the diagonal, "
+                            "always one or the other; near the origin, never quite either.")  # fmt: skip
 
 
 def _vanilla(use: GateUse) -> Block:

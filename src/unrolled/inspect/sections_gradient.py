@@ -20,6 +20,7 @@ __all__ = ["section_flow", "section_jacobian"]
 COLOURS = {"h": "tab:blue", "c": "tab:orange"}
 PICTURES = 4
 """Layers that get a picture of their own; the table has all."""
+FLOAT32 = 2.0**-23
 SUMMANDS = 2e8
 """Bytes of per-step gradients kept for the picture of their norms."""
 
@@ -93,8 +94,8 @@ def _leading(paths: list[Path]) -> list[Path]:
 def _reach_sentence(path: Path, twin: Path | None) -> str:
     half, small = _reach(path, HALF), _reach(path, THOUSANDTH)
     said = (
-        f"{path.layer}, gradient in {path.state}: the median is under one half of g_0 {half}, and under a thousandth "
-        f"{small}"
+        f"{path.layer}, gradient in {path.state}: its median falls under one half of g_0 {half}, and under a "
+        f"thousandth {small}"
     )
     if twin is None:
         return said + "."
@@ -103,7 +104,7 @@ def _reach_sentence(path: Path, twin: Path | None) -> str:
 
 def _reach(path: Path, share: float) -> str:
     k = path.reach(share)
-    return f"not within {path.lags} steps" if k is None else f"from {k} step{'s' if k != 1 else ''} back"
+    return f"not within {path.lags} steps" if k is None else f"{k} step{'s' if k != 1 else ''} back"
 
 
 def _growth_sentence(paths: list[Path]) -> str:
@@ -140,7 +141,8 @@ def _picture(layer: str, flow: Flow, twin: Flow | None) -> Block:
                 ax.plot(np.arange(before.lags + 1), line, color=colour, lw=1.2, alpha=0.55, dashes=(6, 2, 1, 2),
                         label=f"{path.state}: median at initialisation")  # fmt: skip
         axes[0].axhline(path.floor, color="0.6", lw=0.8)
-    axes[1].axhline(path.epsilon, color="0.6", lw=0.8, label="rounding error of float64")
+    axes[1].axhline(path.epsilon, color="0.6", lw=0.8, label="rounding error of float64, and of float32")
+    axes[1].axhline(FLOAT32, color="0.6", lw=0.8)
     for share in (HALF, THOUSANDTH):
         axes[1].axhline(share, color="0.75", lw=0.6, ls=(0, (1, 2)))
     axes[0].set(title=f"{layer}: g_k = |∂loss_t / ∂s_(t−k)|", xlabel="k, steps back")
@@ -149,12 +151,12 @@ def _picture(layer: str, flow: Flow, twin: Flow | None) -> Block:
         ax.set_yscale("log")
         ax.grid(alpha=0.25)
     made.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return Block(svg(made),
-                 "Left the size of the gradient that one loss sends to the state k steps before it, right the "
-                 "same as a "
-                 "share of k = 0; a straight fall is exponential forgetting, and below the grey line there is "
-                 "nothing but "
-                 "rounding.")  # fmt: skip
+    reading = (
+        "Left the size of the gradient that one loss sends to the state k steps before it, right the same as a share "
+        "of k = 0; a straight fall is exponential forgetting, and what lies below a grey line would be lost to "
+        "rounding where it is added to that of k = 0."
+    )
+    return Block(svg(made), reading)
 
 
 def _positive(values: NDArray[Any]) -> NDArray[Any]:
@@ -186,9 +188,8 @@ def _table(flow: Flow, twin: Flow | None) -> Block:
             row += ["" if before is None else _lag(before, share) for share in (HALF, THOUSANDTH)]
         rate = decay.rate if decay is not None and decay.log_linear else "no single one"
         rows.append([*row, high, k, rate, "" if decay is None else decay.r2])
-    return Block(table(header, rows), "A rate is given only where a line through the logarithm of the median "
-                                      "fits: R² of "
-                                      "0.98 and more.")  # fmt: skip
+    return Block(table(header, rows), "A rate is given only where a line through the logarithm of the median fits: "
+                                      "R² of 0.98 and more.")  # fmt: skip
 
 
 def _lag(path: Path, share: float) -> int | str:
@@ -222,10 +223,9 @@ def _summands(subject: Subject, config: InspectConfig, paths: list[Path]) -> lis
     ax.set(yscale="log", xlabel="k, steps back", title=f"{name}: norm of what each step adds to its gradient")
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize=8)
-    return [Block(svg(made), f"The gradient of the shared weight is the sum over time of these ({len(norms)} "
-                             "steps, at most 8 "
-                             "sequences): near steps decide it, which is why its size says nothing about far "
-                             "ones.")]  # fmt: skip
+    return [Block(svg(made), f"The gradient of the shared weight is the sum over time of these ({len(norms)} steps, "
+                             "at most 8 sequences): near steps decide it, which is why its size says nothing about "
+                             "far ones.")]  # fmt: skip
 
 
 def _numbers(subject: Subject, flow: Flow, twin: Flow | None) -> dict[str, Any]:

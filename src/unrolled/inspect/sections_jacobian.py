@@ -64,8 +64,8 @@ def _exponent_words(first: float) -> str:
         return "over many steps every direction is lost at once."
     if first < -1e-3:
         return (
-            f"over many steps even the most lasting direction shrinks, by the factor {rate:.3f} a step ({told}): it is "
-            f"halved every {math.log(2) / -first:.1f} steps."
+            f"over many steps even the most lasting direction shrinks, by the factor {rate:.3f} a step ({told}): it "
+            f"is halved every {math.log(2) / -first:.1f} steps."
         )
     if first > 1e-3:
         return f"over many steps the most lasting direction grows, by the factor {rate:.3f} a step ({told})."
@@ -86,10 +86,8 @@ def _table(found: list[Spectrum]) -> Block:
               "largest |eigenvalue|", "leading exponent", "exponents above -0.01"]  # fmt: skip
     return Block(table(header, rows),
                  "Singular values bound what one step does, eigenvalues what the same step would do if it were "
-                 "repeated for "
-                 "ever, exponents are what the steps along the text really do; the last column counts "
-                 "directions that keep "
-                 "for 100 steps.")  # fmt: skip
+                 "repeated for ever, exponents are what the steps along the text really do; the last column counts "
+                 "directions that keep for 100 steps.")  # fmt: skip
 
 
 def _spectra(s: Spectrum) -> Block:
@@ -106,10 +104,11 @@ def _spectra(s: Spectrum) -> Block:
         left.set(xlabel="largest singular value of J_t", ylabel="steps", title=s.layer)
     left.axhline(1.0, color="0.5", lw=0.8) if whole else None
     _plane(right, s.eigenvalues, f"eigenvalues of J_t, {len(s.eigenvalues)} step{'s' * (len(s.eigenvalues) != 1)}")
-    return Block(svg(made),
-                 "Left, one line a step: above 1 are directions that the step stretches. Right, with the unit "
-                 "circle: an "
-                 "eigenvalue near 1 is a direction that the step keeps, its angle how fast it turns.")  # fmt: skip
+    reading = (
+        "Left, one line a step: above 1 are directions that the step stretches. Right, with the unit circle: an "
+        "eigenvalue near 1 is a direction that the step keeps, its angle how fast it turns."
+    )
+    return Block(svg(made), reading)
 
 
 def _plane(ax: Any, eigenvalues: NDArray[Any], title: str) -> None:
@@ -158,8 +157,7 @@ def _matrix(s: Spectrum) -> Block:
     title = f"{s.layer}: eigenvalues of W_hh, radius {s.recurrent.radius:.3f}"
     _plane(made.subplots(), s.recurrent.eigenvalues, title)
     return Block(svg(made), "The eigenvalues of W_hh itself, before the slope of the nonlinearity shrinks them: "
-                            "they decide "
-                            "alone only where the cell is linear.")  # fmt: skip
+                            "they decide alone only where the cell is linear.")  # fmt: skip
 
 
 def _numbers(s: Spectrum) -> dict[str, Any]:

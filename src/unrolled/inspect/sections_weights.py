@@ -97,8 +97,7 @@ def _sentences(subject: Subject, found: list[Weight], log: History | None, kinds
     if log is not None and math.isfinite(log.share):
         norm = float(np.nanmean(log.before))
         lines.append(f"{100 * log.share:.1f} % of the updates were clipped; the gradient's norm before that was "
-                     f"{norm:.3g} "
-                     "in the mean.")  # fmt: skip
+                     f"{norm:.3g} in the mean.")  # fmt: skip
     elif subject.trained:
         lines.append("The run's log holds no gradient norms.")
     if kinds:
@@ -140,9 +139,8 @@ def _table(found: list[Weight]) -> Block:
         "largest singular value",
         "change from the start",
     ]
-    return Block(table(header, rows), "The change is the norm of the difference from the initialisation, in "
-                                      "units of the norm "
-                                      "there.")  # fmt: skip
+    return Block(table(header, rows), "The change is the norm of the difference from the initialisation, in units "
+                                      "of the norm there.")  # fmt: skip
 
 
 def _known(value: float) -> float | str:
@@ -172,9 +170,8 @@ def _clipping(log: History) -> Block:
 def _kinds(kinds: list[KindLoss]) -> Block:
     rows = [[k.kind, k.units, k.nats, 100 * k.share] for k in kinds]
     header = ["predicted", "units", "nats a unit", "% of the loss"]
-    return Block(table(header, rows), "The loss by the kind of the unit that was to be predicted: a word is "
-                                      "counted as the "
-                                      "kind of its first letter.")  # fmt: skip
+    return Block(table(header, rows), "The loss by the kind of the unit that was to be predicted: a word is counted "
+                                      "as the kind of its first letter.")  # fmt: skip
 
 
 def _truncated(cut: list[TruncationError]) -> Block:
@@ -182,7 +179,6 @@ def _truncated(cut: list[TruncationError]) -> Block:
     header = ["steps back", f"cosine with {cut[-1].reach} steps", "relative error", "cosine, recurrent layers alone",
               "relative error"]  # fmt: skip
     return Block(table(header, rows),
-                 f"The gradient of the same losses on the same batch, cut every so many steps, against the one "
-                 "that goes back "
-                 f"{cut[-1].reach}; the final loss for each number of steps is what `unrolled lab truncation` "
-                 "measures.")  # fmt: skip
+                 "The gradient of the same losses on the same batch, cut every so many steps, against the one that "
+                 f"goes back {cut[-1].reach}; the final loss for each number of steps is what `unrolled lab "
+                 "truncation` measures.")  # fmt: skip
