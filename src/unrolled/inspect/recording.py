@@ -99,6 +99,7 @@ class _Runner:
 
     def __init__(self, name: str, layer: Recurrent, own_weights: bool) -> None:
         self.layer, self.own_weights, self.seen = layer, own_weights, 0
+        self.apart: str | None = None  # a track whose calls are no single sequence
         prefix = f"{name}." if name else ""
         self.tracks = []
         for k in range(layer._rows):
@@ -112,10 +113,7 @@ class _Runner:
         if torch.is_grad_enabled():  # the state before the first step is asked for as well
             call = dataclasses.replace(call, state=tuple(_asked(s) for s in call.state))
         if track.calls and not _continues(track.calls[-1], call):
-            raise ValueError(
-                f"{track.name} was called twice on sequences that do not continue each other; "
-                "its steps are no single sequence: record one call of it"
-            )
+            self.apart = track.name
         made = reference.steps(call, own_weights=self.own_weights)
         track.calls.append(made)
         return reference.ended(made, trace=trace)
@@ -137,9 +135,11 @@ def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Trac
     Args:
         own_weights: see :func:`unrolled.engines.reference.steps`.
     Yields:
-        a list that holds, once the ``with`` has ended, a track for every layer and direction that was called.
+        a list that holds, once the ``with`` has ended, a track for every layer and direction that was called. A layer
+        that was called several times, on sequences that do not continue each other (a tagger's network over the letters
+        of words), has no single sequence of steps and is left out.
     Raises:
-        ValueError: the model holds none of our layers, or one was called on several sequences.
+        ValueError: the model holds none of our layers, or none was called, or each on several sequences.
     """
     runners = [_Runner(n, m, own_weights) for n, m in model.named_modules() if isinstance(m, Recurrent)]
     if not runners:
@@ -152,6 +152,12 @@ def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Trac
     finally:
         for runner in runners:
             runner.layer.runner = None
-    tracks += [track for runner in runners for track in runner.tracks if track.calls]
+    tracks += [track for runner in runners if runner.apart is None for track in runner.tracks if track.calls]
+    apart = next((runner.apart for runner in runners if runner.apart is not None), None)
+    if not tracks and apart is not None:
+        raise ValueError(
+            f"{apart} was called twice on sequences that do not continue each other; "
+            "its steps are no single sequence: record one call of it"
+        )
     if not tracks:
         raise ValueError("none of the model's recurrent layers was called: give a loss that runs the model")
