@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DRAWS = 5
-OPERATIONS = 0.8e12
+OPERATIONS = 0.6e12
 """Floating-point operations that the section may spend on its runs: some six seconds of two cores."""
 FEWEST_SAMPLED, MOST_SAMPLED = 128, 1024
 _BLUE, _ORANGE = "#1f5fa8", "#d9730d"

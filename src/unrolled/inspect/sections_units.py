@@ -21,6 +21,8 @@ from unrolled.inspect.view import BUDGET, LONGEST, assets, shown_units, text_vie
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+HELD = 3000
+"""Steps of the second half over which units are held: enough for an interval, and it goes step by step."""
 _HOW = (
     "Unit and sign are chosen on the first half of the text and scored on the second. Grey: what the best of all units "
     "reaches by chance there, over circular shifts of the feature, up to the 95 % point; a unit right of it follows "
@@ -108,7 +110,8 @@ def _effects(
     half = len(text.ids) // 2
     chosen = [(feature, probe.best[0].unit) for feature, probe in zip(features, probes, strict=True)]
     state = carry(subject.model, text.ids, torch.tensor([half]), fresh=text.fresh).state
-    return causal_check(subject.model, text.ids, chosen, reading.states, state=state, start=half, fresh=text.fresh)
+    return causal_check(subject.model, text.ids, chosen, reading.states, state=state, start=half,
+                        steps=HELD, fresh=text.fresh)  # fmt: skip
 
 
 def _verdict(one: _Searched) -> list[str]:
@@ -168,8 +171,8 @@ def _blocks(one: _Searched, name: str) -> list[Block]:
               "the state that holds the unit, fitted on the first half: what they tell together."),
         Block(table(["feature", "unit", "held at", "there", "95 %", "elsewhere", "95 %"], held),
               f"{name}The change of loss, nats a unit, when the unit is held at its mean at every step of the second "
-              "half: where the feature holds (for a scalar, above its median) and elsewhere. A unit that the network "
-              "uses for the feature costs something there, and one that merely goes along with it does not."),
+              f"half (of its first {HELD:,}): where the feature holds (for a scalar, above its median) and elsewhere. A "
+              "unit that the network uses for the feature costs something there; one that merely goes along costs none."),
     ]  # fmt: skip
 
 
