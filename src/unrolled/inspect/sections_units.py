@@ -171,8 +171,8 @@ def _blocks(one: _Searched, name: str) -> list[Block]:
               "the state that holds the unit, fitted on the first half: what they tell together."),
         Block(table(["feature", "unit", "held at", "there", "95 %", "elsewhere", "95 %"], held),
               f"{name}The change of loss, nats a unit, when the unit is held at its mean at every step of the second "
-              f"half (of its first {HELD:,}): where the feature holds (for a scalar, above its median) and elsewhere. A "
-              "unit that the network uses for the feature costs something there; one that merely goes along costs none."),
+              f"half (of its first {HELD:,}): where the feature holds (for a scalar, above its median) and elsewhere. "
+              "A unit that the network uses for the feature costs something there, one that goes along costs none."),
     ]  # fmt: skip
 
 
