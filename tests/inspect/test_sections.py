@@ -64,9 +64,9 @@ def test_both_sections_take_every_cell(shape):
 
 
 def test_fewer_positions_for_a_larger_network():
-    small, large = subject(TEXT).model, subject(TEXT, hidden=1500).model
+    small, large = subject(TEXT).model, subject(TEXT, hidden=2000).model
     assert affordable(small, 129, 255) == 160
-    assert affordable(large, 129, 255) == 128
+    assert affordable(large, 129, 255) == 64
 
 
 def test_units_of_a_network_in_words_pictures_and_numbers():

@@ -107,6 +107,12 @@ def traced(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
             hook.remove()
 
 
+def recurrent_weights(model: nn.Module) -> int:
+    """Weights that a step of the recurrent layers multiplies with: what a step costs, about."""
+    layers = {id(place.module): place.module for place in places(model).values()}.values()
+    return sum(p.numel() for layer in layers for p in layer.parameters() if p.dim() == 2)
+
+
 def call(model: nn.Module, ids: Tensor, state: Any, resets: Tensor | None) -> tuple[Tensor, Any]:
     """Scores (T, B, V) and state. Models without resets are asked for them only where there are any."""
     result: tuple[Tensor, Any] = model(ids, state) if resets is None else model(ids, state, resets=resets)
