@@ -133,9 +133,7 @@ def _sentence(probe: UnitProbe, effect: Effect) -> str:
     scores = ", ".join(f"{name} {score:.2f}" for name, score in controls.items() if score is not None)
     beside = f"chance {probe.null_95:.2f}, {scores}".rstrip(", ")
     if best.score <= probe.null_95:
-        together = (
-            f"; all of {best.unit.rpartition('.')[0]} together, linearly: {probe.probe:.2f}" if probe.probe else ""
-        )
+        together = "" if probe.probe is None else f"; all units of its layer together {probe.probe:.2f}"
         return (f"{_up(probe.words)}: no unit follows it; the best, {best.unit}, has {what} {best.score:.2f} "
                 f"({beside}){together}.")  # fmt: skip
     if beaten:
