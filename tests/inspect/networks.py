@@ -1,6 +1,9 @@
-"""Small networks with known insides."""
+"""Small networks and losses for the instruments' tests."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,41 +11,56 @@ from torch.nn import functional as F
 
 import unrolled
 
+CELLS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "tanh": (unrolled.RNN, {}),
+    "relu": (unrolled.RNN, {"nonlinearity": "relu"}),
+    "identity": (unrolled.RNN, {"nonlinearity": "identity"}),
+    "rnn-norm": (unrolled.RNN, {"layer_norm": True}),
+    "lstm": (unrolled.LSTM, {}),
+    "lstm-proj": (unrolled.LSTM, {"proj_size": 3}),
+    "lstm-norm": (unrolled.LSTM, {"layer_norm": True}),
+    "lstm-zone": (unrolled.LSTM, {"zoneout": (0.2, 0.1)}),
+    "gru": (unrolled.GRU, {}),
+    "gru-norm": (unrolled.GRU, {"layer_norm": True}),
+    "gru-before": (unrolled.GRU, {"reset_after": False}),
+}
+"""Every cell and option that changes the step."""
 
-class Predictor(nn.Module):
-    """One-hot input, our layer, a linear head: ``model(ids (T, B), state) -> scores, state``."""
 
-    def __init__(self, V: int, layer: nn.Module) -> None:
+class Net(nn.Module):
+    """A recurrent layer and a head, float64; weights larger than at initialisation, so that nothing is near linear."""
+
+    def __init__(self, kind: str, *, I: int = 4, H: int = 5, V: int = 6, seed: int = 0, **options: Any) -> None:
         super().__init__()
-        self.rnn, self.head = layer, nn.Linear(layer.proj_size or layer.hidden_size, V)
+        torch.manual_seed(seed)
+        make, own = CELLS[kind]
+        self.rnn = make(I, H, **own, **options)
+        width = (self.rnn.proj_size or H) * (2 if self.rnn.bidirectional else 1)
+        self.head = nn.Linear(width, V)
+        self.double().eval()
+        with torch.no_grad():
+            for p in self.rnn.parameters():
+                p.mul_(1.7)
 
-    def forward(self, ids: Tensor, state=None, *, resets: Tensor | None = None):
-        output, state = self.rnn(ids, state, resets=resets)
-        return self.head(output), state
-
-
-def shift_register(V: int, delay: int) -> Predictor:
-    """A linear network that says at t what it read at t - delay: the units move on by one place a step."""
-    layer = unrolled.RNN(V, V * (delay + 1), nonlinearity="identity", bias=False)
-    model = Predictor(V, layer)
-    with torch.no_grad():
-        layer.weight_ih_l0.zero_()[:V] = torch.eye(V)
-        layer.weight_hh_l0.zero_()[V:, :-V] = torch.eye(V * delay)
-        model.head.weight.zero_()[:, -V:] = 8 * torch.eye(V)
-        model.head.bias.zero_()
-    return model.double()
+    def forward(self, x: Tensor, hx: Any = None, **options: Any) -> tuple[Tensor, Any]:
+        y, hx = self.rnn(x, hx, **options)
+        return self.head(y), hx
 
 
-def train_delay(V: int, delay: int, steps: int) -> tuple[Predictor, Tensor]:
-    """An LSTM trained to repeat its random input ``delay`` steps late, and the share it gets right."""
-    torch.manual_seed(0)
-    model = Predictor(V, unrolled.LSTM(V, 32))
-    optimiser = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(steps):
-        ids = torch.randint(V, (20 + delay, 32))
-        scores, _ = model(ids)
-        loss = F.cross_entropy(scores[delay:].flatten(0, 1), ids[:-delay].flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return model, (scores[delay:].argmax(-1) == ids[:-delay]).double().mean()
+def batch(T: int = 12, B: int = 3, I: int = 4, V: int = 6, seed: int = 1) -> tuple[Tensor, Tensor]:
+    """Inputs (T, B, I) and the targets (B,) of the last step."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(T, B, I, generator=generator, dtype=torch.float64)
+    return x, torch.randint(0, V, (B,), generator=generator)
+
+
+def last_loss(net: Net, x: Tensor, y: Tensor, hx: Any = None, **options: Any) -> Callable[[], Tensor]:
+    """The loss at the last valid step of each row."""
+    lengths = options.get("lengths")
+    ends = torch.full((x.shape[1],), len(x)) if lengths is None else lengths
+
+    def loss() -> Tensor:
+        scores, _ = net(x, hx, **options)
+        return F.cross_entropy(scores[(ends - 1).clamp(min=0), torch.arange(len(ends))], y, reduction="none")
+
+    return loss

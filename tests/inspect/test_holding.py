@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 import unrolled
-from tests.inspect.networks import Predictor
+from tests.inspect.planted import Predictor
 from unrolled.inspect.features import Feature
 from unrolled.inspect.hold import Hold, causal_check, held_nats, holding
 from unrolled.inspect.reading import carry, read

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 import unrolled
-from tests.inspect.networks import Predictor, shift_register, train_delay
+from tests.inspect.planted import Predictor, shift_register, train_delay
 from unrolled.inspect.bootstrap import in_blocks, mean_interval
 from unrolled.inspect.memory import (
     Context,

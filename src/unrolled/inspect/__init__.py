@@ -11,16 +11,27 @@ from typing import Any
 
 _HOME: dict[str, str] = {
     "causal_check": "hold",
+    "check_finite": "checks",
     "context_loss": "memory",
+    "diagram": "diagrams",
+    "double": "checks",
+    "gates": "saturation",
+    "gradient_by_step": "flow",
+    "gradient_flow": "flow",
     "holding": "hold",
+    "jacobian_spectrum": "spectrum",
+    "loss_by_kind": "kinds",
     "make_features": "features",
     "memory_horizon": "memory",
     "read": "reading",
-    "section_memory": "sections_memory",
-    "section_units": "sections_units",
+    "record": "recording",
     "similar": "likeness",
+    "step_jacobian": "jacobian",
+    "truncation_error": "truncation",
     "unit_probe": "units",
+    "weights": "tensors",
 }
+
 """Public name to module."""
 
 __all__ = sorted(_HOME)
