@@ -204,12 +204,11 @@ def causal_check(
     holds = [None, *(Hold(unit, mean) for (_, unit), mean in zip(chosen, means, strict=True))]
     stop = len(ids) if steps is None else min(len(ids), start + steps + 1)
     nats = held_nats(model, ids[start:stop], holds, state=state, fresh=None if fresh is None else fresh[start:stop])
-    scored = np.ones(len(nats), np.bool_) if fresh is None else ~fresh[start + 1 : stop].numpy()
     effects = []
     for k, ((feature, unit), mean) in enumerate(zip(chosen, means, strict=True)):
         values = feature.values[start : stop - 1]
         holds_there = values if feature.two_valued else values > np.median(values)
         change = nats[:, k + 1] - nats[:, 0]
-        effects.append(Effect(feature.name, unit, mean, *in_blocks(change, holds_there & scored),
-                              *in_blocks(change, ~holds_there & scored)))  # fmt: skip
+        effects.append(Effect(feature.name, unit, mean, *in_blocks(change, holds_there),
+                              *in_blocks(change, ~holds_there)))  # fmt: skip
     return effects

@@ -153,8 +153,6 @@ def read(model: nn.Module, ids: Tensor, *, fresh: Tensor | None = None, top: int
             wanted = ids[at + 1 : at + 1 + len(logp)]
             nats.append(-logp[: len(wanted)].gather(1, wanted[:, None])[:, 0])
     loss = torch.cat((*nats, torch.full((1,), torch.nan, dtype=torch.float64)))[: len(ids)]
-    if fresh is not None:  # what follows a record's end is no continuation of it
-        loss[:-1][fresh[1:]] = torch.nan
     states = {key: torch.cat([part[:, 0] for part in parts]).float().numpy() for key, parts in kept.items()}
     return Reading(states, loss.numpy(), torch.cat(best).numpy(), torch.cat(chances).numpy())
 
