@@ -78,7 +78,8 @@ def test_a_preset_is_looked_into_before_it_is_trained(cli: Any, trained: Path, t
 @pytest.mark.parametrize("preset", ["classify", "tag", "translate", "caption", "forecast"])
 def test_every_task_has_flow_jacobian_gates_and_weights(cli: Any, tmp_path: Path, preset: str) -> None:
     page = tmp_path / "page.html"
-    code, _, err = cli("inspect", "--preset", preset, "--steps", 8, "--positions", 8, "--threads", 1, "--out", page)
+    few = ["--steps", 8, "--positions", 8, "--threads", 1]
+    code, _, err = cli("inspect", "--preset", preset, *few, "--out", page)
     assert code == 0, err
     numbers = json.loads(page.with_suffix(".json").read_text())
     assert {"flow", "jacobian", "gates", "weights"} <= numbers.keys()
