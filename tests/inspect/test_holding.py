@@ -168,4 +168,6 @@ def test_holding_the_unit_that_remembers_costs_where_it_is_needed():
     model.head.bias[:] = torch.tensor([-20.0, -20, -20, -34, 3, -20, -20])
     there = causal_check(model, ids, [(Feature("f", "f", values), "h0.0")], reading.states, start=0)[0]
     assert there.where > 3
+    nats = held_nats(model, ids, [None, Hold("h0.0", 0.5)])
+    assert there.where == pytest.approx((nats[:, 1] - nats[:, 0])[values[:-1]].mean(), rel=1e-12)
     assert abs(there.elsewhere) < 0.5

@@ -131,6 +131,17 @@ def test_the_linear_probe_is_ridge_regression(rng):
     assert linear_probe(X, [y])[0] == pytest.approx(association(Z[half:] @ w[:-1], y[half:]), abs=0.01)
 
 
+def test_the_linear_probe_is_not_carried_away_by_cells_that_count(rng):
+    inside = runs(rng)
+    states = {"c0": np.cumsum(rng.normal(0, 3, (N, 60)), 0).astype(np.float32)}
+    since = np.arange(N) - np.maximum.accumulate(np.where(inside, np.arange(N), 0))
+    states["c0"][:, 5] = np.where(inside, -2.0, 2.0 + since)  # low inside, and counting up outside
+    (probe,) = unit_probe(states, [Feature("f", "f", inside)])
+    assert probe.best[0].unit == "c0.5"
+    assert probe.probe is not None
+    assert probe.probe > 0.95
+
+
 def test_texts_too_short_and_features_that_do_not_vary_are_refused(rng):
     states = {"h0": rng.normal(size=(N, 4)).astype(np.float32)}
     with pytest.raises(UserError, match=r"a text of 400 units is too short.*at least 500"):

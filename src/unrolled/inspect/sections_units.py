@@ -176,7 +176,7 @@ def _blocks(one: _Searched, name: str) -> list[Block]:
         Block(svg(_picture(one.probes)), name + _HOW),
         Block(table(head, rows), f"{name}All {units:,} units of {', '.join(one.reading.states)} were searched; h0 is "
               "the hidden state of layer 0, c0 its cell state. The linear probe is ridge regression from all units of "
-              "the state that holds the unit, fitted on the first half: what they tell together."),
+              "the state that holds the unit (from tanh(c) for a c, as the cell reads it), fitted on the first half."),
         Block(table(["feature", "unit", "held at", "there", "95 %", "elsewhere", "95 %"], held),
               f"{name}The change of loss, nats a unit, when the unit is held at its mean at every step of the second "
               f"half (of its first {held_steps(one.subject.model):,} steps): where the feature holds (for a "
