@@ -17,7 +17,7 @@ class Grid:
     Args:
         prefix: of the nodes' names. x: of the first column.
         times: labels of the columns; None is the gap between 3 and T.
-        side: where the words about a row stand, ``l`` or ``r``; left: the leftmost point, which those words and bars keep.
+        side: where the words about a row stand, ``l`` or ``r``.
     """
 
     def __init__(self, p: Picture, prefix: str, x: float, times: Sequence[str | None], side: str = "l") -> None:

@@ -199,7 +199,7 @@ def _caption(p: Picture, model: CaptionModel) -> None:
     if model.first is not None:
         p.arrow("v", "e1")
     if c.image_as == "every":
-        p.note(-94, below + ROW + 30, "beside every word")
+        p.note(-94, below + ROW - 42, "beside every word")
         p.arrow("v", "e1")
     if model.attention is not None:
         grid.bar("attention", f"attention ({c.attention})", x0=-115)
