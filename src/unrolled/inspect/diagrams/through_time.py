@@ -109,11 +109,8 @@ def rnn_gradient() -> Picture:
     _arch(p, "L", "h4", 50)
     text = r"$\frac{\partial L}{\partial h_0} = \left(\prod_{t=1}^{4} W_{hh}^{\top}\,\mathrm{diag}(1 - h_t^2)\right)"
     p.note(345, 88, text + r"\frac{\partial L}{\partial h_4}$", size=14, kind="gradient")
-    p.note(
-        345,
-        -92,
-        r"$\sigma_{\max}(W_{hh}) < 1$ suffices to vanish;  $\sigma_{\max}(W_{hh}) > 1$ is necessary to explode",
-    )
+    sigma = r"$\sigma_{\max}(W_{hh})"
+    p.note(345, -92, f"{sigma} < 1$ suffices to vanish;  {sigma} > 1$ is necessary, not sufficient, to explode")
     return p
 
 
