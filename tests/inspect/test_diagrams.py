@@ -46,6 +46,7 @@ def models() -> dict[str, torch.nn.Module]:
         "tag": Tagger(TagConfig(layers=2, **tiny), 17, words=100, letters=40),
         "tag-crf": Tagger(TagConfig(layers=1, crf=True, **tiny), 17, words=100),
         "translate": Translator(40, 30, TranslateConfig(layers=2, **tiny)),
+        "translate-deep": Translator(40, 30, TranslateConfig(layers=3, **tiny)),
         "translate-plain": Translator(40, 30, TranslateConfig(attention="none", bidirectional=False, **tiny)),
         "caption": CaptionModel(Inputs(V=50), CaptionConfig(layers=2, **tiny)),
         "caption-h0": CaptionModel(Inputs(V=50), CaptionConfig(image_as="h0", layers=2, **tiny)),
