@@ -12,7 +12,7 @@ import torch
 from unrolled.data.examples import Ragged
 from unrolled.data.made_names import LANGUAGES, made_names
 from unrolled.errors import UserError
-from unrolled.tasks.classify import model as model_module
+from unrolled.tasks import long
 from unrolled.tasks.classify import scoring
 from unrolled.tasks.classify.baselines import Linear, nearest, ngrams
 from unrolled.tasks.classify.config import CELLS, POOLS, ClassifyConfig
@@ -111,12 +111,18 @@ def test_parameters_by_formula(cell: str, more: dict[str, Any], numbers: bool) -
 
 
 def test_pieces_give_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    found: list[Any] = []
+    read: list[int] = []
+    whole = Classifier._read
+    monkeypatch.setattr(
+        Classifier, "_read", lambda self, x, lengths: (read.append(x.shape[1]), whole(self, x, lengths))[1]
+    )
     for piece in (1 << 28, 1):
-        monkeypatch.setattr(model_module, "PIECE", piece)
+        monkeypatch.setattr(long, "LIMIT", piece)
         model = make(dropout=0.0).double()
         model(ids(), torch.tensor(LENGTHS)).square().sum().backward()
         found.append([p.grad for p in model.parameters()])
+    assert read == [4, *[1] * 8]  # each row twice: the second time for its gradient
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*found, strict=True))  # type: ignore[arg-type]
 
 

@@ -27,6 +27,8 @@ VERBS = {
     "score": "Say how probable a text is to a trained model.",
     "evaluate": "Measure a trained model on what was held out, or on other data.",
     "predict": "Answer with a trained model: a class, tags, a sequence, a number.",
+    "inspect": "Look into a network: how far its gradient and its memory reach, what its units follow.",
+    "lab": "Rerun the lecture's claims as experiments.",
     "check": "Test a cell that you wrote, forward and backward, and name what is wrong.",
     "runs": "List the runs of this folder.",
     "bench": "Measure speed and memory against other ways to do the same.",

@@ -56,7 +56,10 @@ class Run:
         self.schedule = Schedule(config.schedule, config.warmup, config.final_lr)
         self.selection, self.guard = Selection(config), Guard(config)
         self.clipper = Clipper(config.clip_norm, config.clip_value)
-        self.meter = Meter(self._first_chunk_loss(), self.described.get("batch", config.batch))
+        self.meter = Meter(
+            self._first_chunk_loss(), self.described.get("batch", config.batch), self.clipper.by_norm,
+            self.clipper.by_value is not None,
+        )  # fmt: skip
         self.log = MetricsLog(run / "metrics.jsonl")
         self.params = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = build_optimiser(self.model, config)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from unrolled.tasks import long
 from unrolled.tasks.classify.config import ClassifyConfig
 from unrolled.tasks.language.sizes import recurrent_parameters
 from unrolled.tasks.layer import recurrent_layer
@@ -23,9 +24,6 @@ HEAD_STD = 0.4
 """Standard deviation of the output weights, times the root of the features and ln K / 4: as large as a first loss
 within 3 % of ln K allows."""
 EMBEDDING_STD = 0.1
-PIECE = 1 << 28
-"""Numbers kept for the backward pass (1 GiB of float32) above which a batch is read in pieces whose activations are
-computed again when the gradient needs them. The gradient is the same."""
 
 
 class Classifier(nn.Module):
@@ -39,6 +37,8 @@ class Classifier(nn.Module):
         run: with ``ngrams`` the longest run of units that the linear path scores: ``gain sum w(run) / sqrt(runs)`` is
             added to the scores, where w is a table over hashed runs that starts at zero (Cheng et al. 2016,
             arXiv:1606.07792; Joulin et al. 2016, arXiv:1607.01759).
+    Attributes:
+        cut: steps after which the gradient is cut in training (see :func:`unrolled.tasks.long.read`); None: nowhere.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.unk, self.run = config, unk, run
+        self.cut: int | None = None
         self.wide = nn.Embedding(BUCKETS, outputs) if config.ngrams and not numbers else None
         self.embedding = None if numbers else nn.Embedding(inputs, config.embedding)
         self.rnn = recurrent_layer(inputs if numbers else config.embedding, config, bidirectional=config.bidirectional)
@@ -87,9 +88,12 @@ class Classifier(nn.Module):
         x = x[: max(1, int(lengths.max()))]  # more padding is no other computation
         if self.training and self.config.word_dropout and self.embedding is not None:
             x = torch.where(torch.rand(x.shape, device=x.device) < self.config.word_dropout, self.unk, x)
-        if not (self.training and torch.is_grad_enabled()) or self._kept(x) <= PIECE or x.shape[1] == 1:
+        T, B = x.shape[:2]
+        if not (self.training and torch.is_grad_enabled()) or self.kept(T, B) <= long.LIMIT or B == 1:
             return self._read(x, lengths)
-        rows = max(1, int(x.shape[1] * PIECE / self._kept(x)))
+        # Too much is kept for the backward pass: some rows after others, whose activations are computed again when the
+        # gradient needs them. A row that is too long alone is then cut along time, in long.read.
+        rows = max(1, B * long.LIMIT // self.kept(T, B))
         pieces = zip(torch.split(x, rows, 1), torch.split(lengths, rows), strict=True)
         scores: list[Tensor] = [checkpoint(self._read, a, b, use_reentrant=False) for a, b in pieces]
         return torch.cat(scores)
@@ -99,7 +103,7 @@ class Classifier(nn.Module):
             steps = self.dropout(self.embedding(x))
         else:
             steps = (x - self.get_buffer("mean")) * self.get_buffer("scale")
-        output, state = self.rnn(steps, None, lengths=lengths)
+        output, state = long.read(self.rnn, steps, lengths, cut=self.cut)
         scores: Tensor = self.head(self.dropout(self._pool(output, state, lengths)))
         return scores if self.wide is None else scores + self._linear(x, lengths)
 
@@ -137,11 +141,10 @@ class Classifier(nn.Module):
             found.append(torch.where((lengths > 0).unsqueeze(-1), largest, 0.0))
         return found[0] if len(found) == 1 else torch.cat(found, -1)
 
-    def _kept(self, x: Tensor) -> int:
-        """Numbers that the backward pass of a batch needs, about."""
-        gates = {"lstm": 6, "gru": 5}.get(self.config.cell, 2)
-        width = self.config.hidden * self.directions * self.config.layers * (gates + 2)
-        return int(x.shape[0] * x.shape[1] * (width + 2 * self.rnn.input_size))
+    def kept(self, steps: int, rows: int) -> int:
+        """Numbers that the backward pass of ``rows`` examples of ``steps`` steps needs, about."""
+        linear = 0 if self.wide is None else 2 * self.run * self.head.out_features
+        return long.kept(self.rnn, steps, rows) + steps * rows * linear
 
 
 def _padding(output: Tensor, lengths: Tensor) -> Tensor:

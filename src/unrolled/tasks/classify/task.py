@@ -16,6 +16,7 @@ from unrolled.data.examples import ExampleStream
 from unrolled.engines import explain
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
+from unrolled.tasks import long
 from unrolled.tasks.base import Evaluation, Loss, Report
 from unrolled.tasks.classify import report, scoring
 from unrolled.tasks.classify.coder import Coder
@@ -45,7 +46,7 @@ class ClassifyTask:
     ) -> None:  # fmt: skip
         self.coder, self.parts, self.label, self.notes = coder, parts, label, notes
         self.model_config, self.data_config, self.train_config = model_config, data_config, train_config
-        self.start_from = start_from
+        self.start_from, self.cut = start_from, long.cut_of(train_config.bptt)
         self.target = data_config.target
         self.outputs = 1 if self.target == "number" else len(coder.classes)
         self.headline = {"class": "accuracy", "several": "micro_f1", "number": "mae"}[self.target]
@@ -81,6 +82,9 @@ class ClassifyTask:
             model.get_buffer("target").copy_(torch.tensor([float(train.y.mean()), deviation, deviation]))
         if self.start_from is not None:
             self._start(model)
+        model.cut = self.cut
+        lengths = train.inputs.lengths
+        self.notes += long.notes(lengths, model.kept(int(lengths.max(initial=0)), 1), self.cut, "examples")
         return model
 
     def _start(self, model: Classifier) -> None:
@@ -226,7 +230,8 @@ class ClassifyTask:
             "batch": self.batch, "steps_per_epoch": stream.steps_per_epoch, "units_per_epoch": stream.units_per_epoch,
             "parameters": parameters, "digest": self.digest(),
             "card": [("data", self.summary), ("units", units), ("answers", wanted + more),
-                     ("network", f"{c.layers} x {c.hidden} {c.cell}{ways}, pooled: {c.pool}")],
+                     ("network", f"{c.layers} x {c.hidden} {c.cell}{ways}, pooled: {c.pool}"),
+                     ("gradient", long.described(self.cut))],
         }  # fmt: skip
 
     def digest(self) -> str:
