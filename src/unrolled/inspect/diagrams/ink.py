@@ -49,7 +49,7 @@ _STYLE: dict[Any, Any] = {
     "pdf.compression": 6,
     "text.usetex": False,
     "path.simplify": False,
-    "savefig.facecolor": "none",
+    "savefig.facecolor": "white",  # readable on a dark page, too
 }
 
 
