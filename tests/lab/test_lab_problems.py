@@ -153,6 +153,7 @@ def test_mnist_files_are_read_packed_or_not(tmp_path: Path) -> None:
         ("train-images-idx3-ubyte", None, "no train-images-idx3-ubyte"),
         ("train-images-idx3-ubyte", b"PNG", "no idx file"),
         ("train-images-idx3-ubyte", idx((20, 28, 28), b"12"), "2 bytes are not"),
+        ("train-images-idx3-ubyte", idx((20, 14, 56), bytes(20 * 784)), "says sizes"),
         ("train-images-idx3-ubyte", idx((1, 28, 28), bytes(784)), "files that belong together"),
         ("t10k-labels-idx1-ubyte.gz", b"not packed", "cannot be read"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx((20,), bytes([11] * 20))), "digits go from 0 to 9"),
