@@ -86,6 +86,11 @@ def test_clipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert courses["none"]["after"][0] == pytest.approx(courses["none"]["before"][0])
     first = {w["before"][0] for w in courses.values()}
     assert len(first) == 1  # one start, one batch
+    for s, before, norm, clipped, after in report.numbers["points"]:
+        assert clipped == pytest.approx(min(norm, 1.0), rel=1e-4)
+        assert after == pytest.approx(before, abs=0.1 * 40 * math.log10(s) + 0.3)
+    low, high = report.numbers["points"][0][1], report.numbers["points"][2][1]
+    assert high - low == pytest.approx(40 * math.log10(1.1), abs=0.1)  # T steps of 1.1 I
     assert {w["jacobian"][0][1] for w in courses.values()} == {courses["none"]["jacobian"][0][1]}
 
 
