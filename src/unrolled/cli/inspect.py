@@ -139,7 +139,10 @@ def _draw(opened: Opened, folder: Path) -> None:
             try:
                 made = diagram(model, inside=inside)
             except ValueError as error:
-                raise UserError(f"--diagram {opened.subject.name}: {error}") from None
+                if not inside:
+                    raise UserError(f"--diagram {opened.subject.name}: {error}") from None
+                print(f"  the cell's inside is left out: {error}")
+                continue
             for ending in ("svg", "pdf"):
                 print(made.save(folder / f"{name}.{ending}"))
 
