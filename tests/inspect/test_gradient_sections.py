@@ -16,13 +16,16 @@ from tests.inspect.networks import Net, batch, last_loss
 from unrolled.errors import UserError
 from unrolled.inspect.config import InspectConfig
 from unrolled.inspect.page import Section, clean, render
-from unrolled.inspect.report import make
+from unrolled.inspect.sections_gates import section_gates
+from unrolled.inspect.sections_gradient import section_flow
+from unrolled.inspect.sections_jacobian import section_jacobian
+from unrolled.inspect.sections_weights import section_weights
 from unrolled.inspect.subject import Losses, Subject, Text
 from unrolled.tasks.language.config import LanguageConfig
 from unrolled.tasks.language.model import LanguageModel
 
 CONFIG = InspectConfig(steps=24, positions=9, chars=100)
-INSTRUMENTS = ("flow", "jacobian", "gates", "weights")
+INSTRUMENTS = {"flow": section_flow, "jacobian": section_jacobian, "gates": section_gates, "weights": section_weights}
 
 
 def windows(model: nn.Module, positions: int, steps: int) -> Losses:
@@ -36,7 +39,7 @@ def subject(net: nn.Module, untrained: nn.Module | None = None, **more: Any) -> 
 
 
 def section(name: str, of: Subject) -> Section:
-    made: Section = make(name)(of, CONFIG)
+    made: Section = INSTRUMENTS[name](of, CONFIG)
     json.dumps(clean(made.numbers), allow_nan=False)
     page = render("t", [], [[made]])
     assert all(block.reading.endswith(".") for block in made.blocks)
@@ -99,7 +102,7 @@ def test_a_weight_that_is_not_a_number_is_named(name: str) -> None:
     with torch.no_grad():
         net.rnn.weight_hh_l0[2, 1] = math.nan
     with pytest.raises(UserError, match=r"rnn\.weight_hh_l0: 1 of 75 values are not finite"):
-        make(name)(subject(net), CONFIG)
+        INSTRUMENTS[name](subject(net), CONFIG)
 
 
 def language(tmp_path: Path, bptt: str, fresh: Tensor | None = None) -> Subject:
@@ -109,13 +112,14 @@ def language(tmp_path: Path, bptt: str, fresh: Tensor | None = None) -> Subject:
     letters = "abA1 \n;"
     text = Text(ids, [letters[k] for k in ids], list(letters), ids, fresh)
     (tmp_path / "config.json").write_text(json.dumps({"train": {"bptt": bptt}}))
-    return Subject("a", "language", model, LanguageModel(7, LanguageConfig(hidden=6, embedding=4)).eval(), windows, text,
-                   str(tmp_path))  # fmt: skip
+    twin = LanguageModel(7, LanguageConfig(hidden=6, embedding=4)).eval()
+    return Subject("a", "language", model, twin, windows, text, str(tmp_path))
 
 
 def test_weights_of_a_language_model(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(
-        '{"step": 10, "grad_norm": 2.0, "clipped": 0.25, "grad_norm_after": 1.0}\n{"step": 20, "grad_norm": 2.0, "clipped": 0.75}\n'
+        '{"step": 10, "grad_norm": 2.0, "clipped": 0.25, "grad_norm_after": 1.0}\n'
+        '{"step": 20, "grad_norm": 2.0, "clipped": 0.75}\n'
     )
     made = section("weights", language(tmp_path, "16"))
     said = " ".join(made.verdict)

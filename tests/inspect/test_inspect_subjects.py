@@ -100,19 +100,8 @@ def test_every_task_suffers_at_the_last_step_of_each_row(name):
     preset = load_preset(kind.preset, kind)
     data, shape = kind.configs()
     small = {"hidden": 8} if "hidden" in {f for f in shape.__dataclass_fields__} else {}
-<<<<<<< HEAD
-    opened = untrained_preset(
-        kind,
-        kind.preset,
-        from_dict(data, preset.data, "data"),
-        from_dict(shape, {**preset.model, **small}, "model"),
-        1,
-        [],
-    )
-=======
     settings = from_dict(data, preset.data, "data"), from_dict(shape, {**preset.model, **small}, "model")
     opened = untrained_preset(kind, kind.preset, *settings, 1, [])
->>>>>>> 74e7b6f314d0bd9a1bee7dd3dc1ce5ebd4a15651
     made = opened.subject
     model = copy.deepcopy(made.model).double()
     losses = made.windows(model, 24, 20)

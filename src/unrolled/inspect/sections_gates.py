@@ -78,8 +78,8 @@ def _table(found: list[GateUse]) -> Block:
     header = ["layer", "gate", "under 0.1", "over 0.9", "between", "time constant, lower quartile", "median",
               "upper quartile"]  # fmt: skip
     reading = (
-        "Shares of all units and steps; the time constant is -1/mean(ln of the gate that keeps), in steps: after so many "
-        "the state of the unit has fallen to 1/e."
+        "Shares of all units and steps; the time constant is -1/mean(ln of the gate that keeps), in steps: after so "
+        "many the state of the unit has fallen to 1/e."
     )
     return Block(table(header, rows), reading)
 

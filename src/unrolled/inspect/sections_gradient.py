@@ -12,10 +12,7 @@ from unrolled.inspect.config import InspectConfig
 from unrolled.inspect.flow import HALF, THOUSANDTH, Flow, Path, gradient_by_step, gradient_flow
 from unrolled.inspect.page import Block, Section, figure, svg, table
 from unrolled.inspect.recording import record
-from unrolled.inspect.sections_jacobian import section_jacobian
 from unrolled.inspect.subject import Subject
-
-__all__ = ["section_flow", "section_jacobian"]
 
 COLOURS = {"h": "tab:blue", "c": "tab:orange"}
 PICTURES = 4
