@@ -55,13 +55,16 @@ class Track:
     Attributes:
         name: the layer's name in the model and torch's suffix: ``rnn.l0``, ``rnn.l0_reverse``.
         parameter: of every weight of the cell, its name in the model.
-        calls: one for each call; several are one sequence, each beginning in the state in which the last one ended.
+        calls: one for each call.
+        continuous: whether the calls are one sequence, each beginning in the state in which the last one ended. Where
+            they are not (a tagger's speller reads word after word), steps and gates have a meaning and lags have none.
     """
 
     name: str
     cell: Cell
     parameter: dict[str, str]
     calls: list[reference.Steps]
+    continuous: bool = True
 
     @property
     def reverse(self) -> bool:
@@ -112,10 +115,7 @@ class _Runner:
         if torch.is_grad_enabled():  # the state before the first step is asked for as well
             call = dataclasses.replace(call, state=tuple(_asked(s) for s in call.state))
         if track.calls and not _continues(track.calls[-1], call):
-            raise ValueError(
-                f"{track.name} was called twice on sequences that do not continue each other; "
-                "its steps are no single sequence: record one call of it"
-            )
+            track.continuous = False
         made = reference.steps(call, own_weights=self.own_weights)
         track.calls.append(made)
         return reference.ended(made, trace=trace)
@@ -130,6 +130,22 @@ def _continues(last: reference.Steps, call: Call) -> bool:
     return all(a.shape == b.shape and torch.equal(a.detach(), b.detach()) for a, b in zip(end, call.state, strict=True))
 
 
+def sequences(tracks: list[Track]) -> tuple[list[Track], list[str]]:
+    """The tracks that are one sequence each, and for each of the others a sentence that says so.
+
+    Raises:
+        ValueError: none is.
+    """
+    left_out = [f"{t.name}: reads several separate sequences in one pass; it is left out." for t in tracks
+                if not t.continuous]  # fmt: skip
+    kept = [track for track in tracks if track.continuous]
+    if not kept:
+        raise ValueError(
+            f"no recurrent layer reads a single sequence, along which steps could be counted: {left_out[0]}"
+        )
+    return kept, left_out
+
+
 @contextlib.contextmanager
 def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Track]]:
     """Record what the recurrent layers of ``model`` do inside the ``with``.
@@ -139,7 +155,7 @@ def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Trac
     Yields:
         a list that holds, once the ``with`` has ended, a track for every layer and direction that was called.
     Raises:
-        ValueError: the model holds none of our layers, or one was called on several sequences.
+        ValueError: the model holds none of our layers, or none was called.
     """
     runners = [_Runner(n, m, own_weights) for n, m in model.named_modules() if isinstance(m, Recurrent)]
     if not runners:

@@ -78,6 +78,7 @@ def _verdict(subject: Subject, flow: Flow, twin: Flow | None) -> list[str]:
     if silent:
         names = ", ".join(dict.fromkeys(p.layer for p in silent))
         lines.append(f"{names}: the last state does not enter the loss of the last step; no flow is shown.")
+    lines += flow.left_out
     rows = flow.paths[0].norms.shape[0]
     lines.append(f"{rows} sequences, followed through {K} steps, one backward pass each, in float64.")
     return lines
