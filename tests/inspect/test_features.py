@@ -43,7 +43,7 @@ def test_two_valued(name, text, marks):
 @pytest.mark.parametrize(
     ("name", "text", "values"),
     [
-        ("indentation", "a\n  b c\n\n\td", [0, 0, 1, 2, 2, 2, 2, 2, 0, 8, 8]),
+        ("indentation", "a\n  b c\n\n\td", [0, 0, 2, 2, 2, 2, 2, 2, 2, 8, 8]),
         ("position", "ab\nc\n\nd", [0, 1, 2, 0, 1, 0, 0]),
     ],
 )
@@ -74,7 +74,9 @@ def test_every_known_feature_takes_every_text():
 def test_python_and_c_are_told_from_prose():
     prose = 'He said: "# no; comment".\nit, imported from {there}, ends\n' * 30
     assert not {"strings", "comments", "c-comments"} & set(usual(list(prose)))
-    assert {"strings", "comments"} <= set(usual(list("def f():\n    return 1\n" * 9)))
+    python = set(usual(list("def f():\n    return 1\n" * 9)))
+    assert {"strings", "comments"} <= python
+    assert not {"quotes", "c-comments"} & python
     assert "c-comments" in usual(list("int a;\nint b; // c\n" * 9))
 
 

@@ -124,7 +124,7 @@ def test_records_start_anew_while_a_unit_is_held():
     fresh[12] = True
     found = held_nats(model, ids, [Hold("h0.1", 0.2)], fresh=fresh)
     np.testing.assert_allclose(found[12:], held_nats(model, ids[12:], [Hold("h0.1", 0.2)]), rtol=1e-11)
-    assert np.isnan(read(model, ids, fresh=fresh).nats[[11, 29]]).all()
+    np.testing.assert_allclose(read(model, ids, fresh=fresh).nats[12:29], free_nats(model, ids[12:]), rtol=1e-11)
 
 
 def test_a_unit_that_does_not_exist_is_named():
@@ -168,4 +168,6 @@ def test_holding_the_unit_that_remembers_costs_where_it_is_needed():
     model.head.bias[:] = torch.tensor([-20.0, -20, -20, -34, 3, -20, -20])
     there = causal_check(model, ids, [(Feature("f", "f", values), "h0.0")], reading.states, start=0)[0]
     assert there.where > 3
+    nats = held_nats(model, ids, [None, Hold("h0.0", 0.5)])
+    assert there.where == pytest.approx((nats[:, 1] - nats[:, 0])[values[:-1]].mean(), rel=1e-12)
     assert abs(there.elsewhere) < 0.5

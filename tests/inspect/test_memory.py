@@ -11,6 +11,8 @@ import unrolled
 from tests.inspect.planted import Predictor, shift_register, train_delay
 from unrolled.inspect.bootstrap import in_blocks, mean_interval
 from unrolled.inspect.memory import (
+    Context,
+    Memory,
     _unigram_draws,
     carried_to,
     context_loss,
@@ -105,8 +107,8 @@ def test_no_lag_and_no_context_reaches_into_another_record(lstm):
     ids = torch.randint(6, (400,))
     fresh = torch.zeros(400, dtype=torch.bool)
     fresh[::10] = True
-    memory = memory_horizon(lstm, ids, lags=(1, 4, 8, 12), fresh=fresh)
-    assert memory.lags.tolist() == [1, 4]  # 8 is met too rarely, 12 never
+    memory = memory_horizon(lstm, ids, lags=(1, 4, 9, 12), fresh=fresh)
+    assert memory.lags.tolist() == [1, 4]  # 9 is met too rarely, 12 never
     assert memory.positions[0] > memory.positions[1]
     context = context_loss(lstm, ids, sizes=(1, 10, 20), fresh=fresh)
     np.testing.assert_allclose(context.zero_excess[0][1:], 0, atol=1e-12)
@@ -132,6 +134,20 @@ def test_without_far_memory_there_is_no_far_horizon(lstm):
                 weight.zero_()
         lstm.rnn.bias_ih_l0[9:18] = lstm.rnn.bias_ih_l1[9:18] = -60  # forget gates shut
     assert memory_horizon(lstm, torch.randint(6, (400,)), lags=(1, 2, 3)).horizon is None
+
+
+def test_the_horizon_asks_for_the_whole_interval():
+    zeros = np.zeros(4)
+    change, low = np.array([0.5, 0.01, 0.003, 0.02]), np.array([0.4, 0.002, 0.0009, -0.01])
+    memory = Memory(np.array([1, 2, 4, 8]), zeros, zeros, zeros, change, low, change, zeros.astype(np.int64), 5)
+    assert memory.horizon == 2
+
+
+def test_enough_context_is_where_the_loss_comes_near_and_stays():
+    excess = np.array([[0.5, 0.005, 0.02, 0.003], [0.0] * 4, [1.0] * 4])
+    context = Context(np.array([1, 2, 4, 8]), excess[0], excess[0], excess, excess + 0.1, 1.0, 50)
+    assert context.enough() == 8
+    assert context.enough(warmed=True) is None
 
 
 def test_texts_too_short_and_lags_that_make_no_sense_are_refused(lstm):

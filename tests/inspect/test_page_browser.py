@@ -16,8 +16,8 @@ import subprocess
 import pytest
 
 from tests.inspect.subjects import quoted_text, subject
-from unrolled.inspect import section_units
 from unrolled.inspect.page import render
+from unrolled.inspect.sections_units import section_units
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TEXT = quoted_text(600)
@@ -46,7 +46,7 @@ def look(tmp_path, page: str, script: str, fragment: str = "") -> dict:
         "out.textContent = JSON.stringify(seen); document.body.appendChild(out);</script></body>",
     )
     path = tmp_path / "page.html"
-    path.write_text(page.replace("<body>", "<body>" + probe[0]).replace("</body>", probe[1]), encoding="utf-8")
+    path.write_text(page.replace("<header>", probe[0] + "<header>").replace("</body>", probe[1]), encoding="utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,900", "--dump-dom",
                f"{path.as_uri()}{fragment}"]  # fmt: skip
@@ -63,7 +63,7 @@ def page() -> str:
     import torch
 
     torch.manual_seed(0)
-    return render("A page", ["made for a test"], [section_units(subject(TEXT), ["quotes"])])
+    return render("A page", ["made for a test"], [[section_units(subject(TEXT), ["quotes"])]])
 
 
 COLOURS = "Array.from(document.querySelectorAll('.u'), s => getComputedStyle(s).backgroundColor)"
@@ -154,7 +154,7 @@ def test_two_views_are_coloured_apart(tmp_path):
     section = section_units(subject(TEXT), ["quotes"], beside=subject(TEXT[:550], name="other"))
     seen = look(
         tmp_path,
-        render("Two", [], [section]),
+        render("Two", [], [[section]]),
         f"""const left = document.querySelector('select#unit');
         seen.before = {COLOURS};
         left.value = left.options[left.options.length - 1].value; left.dispatchEvent(new Event('change'));

@@ -12,9 +12,10 @@ import pytest
 
 from tests.inspect.subjects import quoted_text, subject
 from unrolled.errors import UserError
-from unrolled.inspect import read, section_memory, section_units, similar
+from unrolled.inspect import read, similar
 from unrolled.inspect.page import clean, render
-from unrolled.inspect.sections_memory import affordable
+from unrolled.inspect.sections_memory import affordable, section_memory
+from unrolled.inspect.sections_units import section_units
 from unrolled.inspect.view import LONGEST, shown_units, text_view
 
 TEXT = quoted_text(1200)
@@ -49,8 +50,8 @@ def test_a_short_text_shortens_the_lags_and_says_so():
 
 def test_short_records_leave_long_lags_out_and_say_so():
     section = section_memory(subject(TEXT, fresh_every=20))
-    assert section.numbers["replaced"]["lags"].max() == 12
-    assert "Lags above 12 were left out: too few records are that long." in section.verdict
+    assert section.numbers["replaced"]["lags"].max() == 16
+    assert "Lags above 16 were left out: too few records are that long." in section.verdict
     with pytest.raises(UserError, match=r"memory: .*; give a longer text"):
         section_memory(subject(TEXT, fresh_every=1))
 
@@ -64,9 +65,9 @@ def test_both_sections_take_every_cell(shape):
 
 
 def test_fewer_positions_for_a_larger_network():
-    small, large = subject(TEXT).model, subject(TEXT, hidden=1500).model
+    small, large = subject(TEXT).model, subject(TEXT, hidden=2000).model
     assert affordable(small, 129, 255) == 160
-    assert affordable(large, 129, 255) == 128
+    assert affordable(large, 129, 255) == 64
 
 
 def test_units_of_a_network_in_words_pictures_and_numbers():
@@ -120,7 +121,7 @@ def test_mistakes_are_named():
 
 def test_two_models_stand_side_by_side():
     section = section_units(subject(TEXT), ["quotes"], beside=subject(TEXT[:700], name="other", cell="gru"))
-    page = render("t", [], [section])
+    page = render("t", [], [[section]])
     assert page.count('class="unrolled-view"') == 2
     assert {'id="unit"', 'id="unit1"'} <= set(re.findall(r'id="unit\d*"', page))
     assert section.numbers["beside"]["name"] == "other"
@@ -129,7 +130,7 @@ def test_two_models_stand_side_by_side():
 
 
 def test_no_text_can_leave_the_script_it_stands_in():
-    page = render("t", [], [section_units(subject(TEXT), ["quotes"])])
+    page = render("t", [], [[section_units(subject(TEXT), ["quotes"])]])
     assert "".join(data_of(page)[0]["text"]) == TEXT
     assert page.count("</script>") == 2  # the data's end and the script's
     assert TEXT.count("</script>") > 5

@@ -320,7 +320,7 @@ def test_several_targets_and_covariates(tmp_path):
     net = t.build()
     report = t.report(net, "test")
     assert {row["target_name"] for row in report.rows} == {"y0", "y1"}
-    assert set(report.figures) == {"mase", "smape", "pinball", "coverage"}
+    assert set(report.figures) == {"mase", "smape", "pinball", "coverage", "coverage_plain"}
     with pytest.raises(UserError, match=r"covariates of 0 of the 6 steps to forecast; .*--covariates-ahead held"):
         forecast(net, t.frames, t.shape, [Origin(0, 90)], 6)
     held = task(of(pair, covariates=rng.normal(0, 1, 90)), data={"season": 1, "covariates_ahead": "held"})

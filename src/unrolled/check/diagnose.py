@@ -28,15 +28,18 @@ def causes(run: Callable[[Slips], Arrays], yours: Arrays, right: Arrays, toleran
     """
     seen = Slips()
     run(seen)
-
-    def gives(made: Sequence[str]) -> bool:
-        with np.errstate(all="ignore"):
-            return _same(run(Slips(made)), yours, tolerance)
-
-    for phrase in seen.seen:
-        if gives([phrase]):
-            return [phrase]
-    return next((list(pair) for pair in itertools.combinations(seen.seen, 2) if gives(pair)), [])
+    good = [relative(y, r) <= tolerance for y, r in zip(yours, right, strict=True)]
+    candidates = []
+    with np.errstate(all="ignore"):
+        for phrase in seen.seen:
+            made = run(Slips([phrase]))
+            if _same(made, yours, tolerance):
+                return [phrase]
+            # One of two mistakes spoils nothing that is right in the end.
+            if all(relative(m, r) <= tolerance for m, r, g in zip(made, right, good, strict=True) if g):
+                candidates.append(phrase)
+        pairs = itertools.combinations(candidates, 2)
+        return next((list(pair) for pair in pairs if _same(run(Slips(pair)), yours, tolerance)), [])
 
 
 def cause_of_one(

@@ -41,6 +41,14 @@ def inspect(
             "--out", help="the page (default: inspect.html in the run's folder); the numbers go beside it, as .json"
         ),
     ] = None,
+    diagram: Annotated[
+        bool,
+        typer.Option(
+            "--diagram",
+            help="draw the unrolled network and the inside of its cell, as SVG and PDF; "
+            "without RUN and --preset all pictures of the lecture. --out is a folder then",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the numbers as one JSON object, too")] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="threads (default: torch's choice)", min=1)] = None,
 ) -> None:
@@ -58,7 +66,13 @@ def inspect(
         import torch
 
         torch.set_num_threads(threads)
+    if diagram and run is None and preset is None:
+        _draw_all(Path(out or "diagrams"))
+        return
     opened = _preset(preset, texts, config) if preset is not None else _run(run or "@latest", texts, config)
+    if diagram:
+        _draw(opened, Path(out or opened.subject.run or "."))
+        return
     other = None if against is None else _other(against, run or "@latest", texts, config)
     page = Path(out) if out is not None else Path(opened.subject.run or ".") / _name(preset)
     if page.suffix.lower() not in (".html", ".htm"):
@@ -102,6 +116,32 @@ def _preset(name: str, paths: list[str], config: InspectConfig) -> Opened:
     classes: tuple[Any, Any] = kind.configs()
     data, shape = (from_dict(c, table, name) for c, table in zip(classes, (preset.data, preset.model), strict=True))
     return untrained_preset(kind, name, data, shape, config.seed, paths, chars=config.chars)
+
+
+def _draw_all(folder: Path) -> None:
+    from unrolled.bundle.files import disk_errors
+    from unrolled.inspect.diagrams import draw_all
+
+    with disk_errors(folder):
+        made = draw_all(folder, ("svg", "pdf"))
+    print(f"{len(made)} files in {folder}: {', '.join(dict.fromkeys(path.stem for path in made))}")
+
+
+def _draw(opened: Opened, folder: Path) -> None:
+    """The unrolled graph of a network, and the inside of its cell where that is drawn."""
+    from unrolled.bundle.files import disk_errors
+    from unrolled.inspect.diagrams import diagram
+
+    model = opened.subject.model
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, inside in (("diagram", False), ("diagram-cell", True)):
+            try:
+                made = diagram(model, inside=inside)
+            except ValueError as error:
+                raise UserError(f"--diagram {opened.subject.name}: {error}") from None
+            for ending in ("svg", "pdf"):
+                print(made.save(folder / f"{name}.{ending}"))
 
 
 def _write(opened: Opened, other: Opened | None, config: InspectConfig, page: Path, as_json: bool) -> None:

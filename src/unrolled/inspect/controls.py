@@ -66,8 +66,8 @@ def linear_probe(layer: NDArray[Any], features: Sequence[NDArray[Any]]) -> list[
     mean, spread = X[:half].mean(0), X[:half].std(0)
     X = (X - mean) / torch.where(spread > 1e-9, spread, torch.inf)
     Y = torch.stack([_regressed(f) for f in features], 1)
-    trial = [_ridge(X[:cut], Y[:cut], X[cut:half], penalty) for penalty in PENALTIES]
-    final = [_ridge(X[:half], Y[:half], X[half:], penalty) for penalty in PENALTIES]
+    trial = _ridge(X[:cut], Y[:cut], X[cut:half])
+    final = _ridge(X[:half], Y[:half], X[half:])
     scores = []
     for k, feature in enumerate(features):
         tail = feature[cut:half]
@@ -83,9 +83,13 @@ def _regressed(feature: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(values if feature.dtype == np.bool_ else midranks(values) / len(values))
 
 
-def _ridge(X: torch.Tensor, Y: torch.Tensor, other: torch.Tensor, penalty: float) -> torch.Tensor:
-    centre = Y.mean(0)
-    gram = X.t() @ X
-    gram.diagonal().add_(penalty * len(X))
-    weights = torch.cholesky_solve(X.t() @ (Y - centre), torch.linalg.cholesky(gram))
-    return other @ weights + centre
+def _ridge(X: torch.Tensor, Y: torch.Tensor, other: torch.Tensor) -> list[torch.Tensor]:
+    """What is predicted for ``other`` with each of :data:`PENALTIES`."""
+    centre, gram = Y.mean(0), X.t() @ X
+    towards = X.t() @ (Y - centre)
+    found = []
+    for penalty in PENALTIES:
+        ridge = gram.clone()
+        ridge.diagonal().add_(penalty * len(X))
+        found.append(other @ torch.cholesky_solve(towards, torch.linalg.cholesky(ridge)) + centre)
+    return found

@@ -163,20 +163,18 @@ def c_comments(text: str) -> Marks:
 
 
 def indentation(text: str) -> NDArray[np.float64]:
-    """Columns of white space at the start of the line, as far as it is read; a tab goes to the next multiple of 8."""
-    depth = np.zeros(len(text))
-    now, leading = 0, True
-    for k, mark in enumerate(text):
-        if leading and mark == " ":
-            now += 1
-        elif leading and mark == "\t":
-            now += 8 - now % 8
-        else:
-            leading = False
-        depth[k] = now
-        if mark == "\n":
-            now, leading = 0, True
-    return depth
+    """Columns of white space that the line begins with; a tab goes to the next multiple of 8.
+
+    All of a line has the depth of the line, its white space too: there a network that knows the depth needs it most. A
+    line with nothing else on it has the depth of the line before.
+    """
+    depths: list[int] = []
+    before = 0
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        columns = len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs(8))
+        before = columns if line.strip() else before
+        depths += [before] * len(line)
+    return np.array(depths, np.float64)
 
 
 def position_in_line(text: str) -> NDArray[np.float64]:
@@ -226,12 +224,16 @@ _C_LINE = re.compile(r"[;{}][ \t]*$", re.MULTILINE)
 
 def usual(units: Sequence[str]) -> list[str]:
     """The names of :data:`KNOWN` that make sense for a text: rules of Python for what looks like Python, rules of C for
-    what looks like C, the others for every text."""
+    what looks like C, the others for every text.
+
+    In Python, quotes are strings."""
     text = "".join(units)
     lines = text.count("\n") + 1
     python = len(_PYTHON_LINE.findall(text)) >= 0.03 * lines
     c = not python and len(_C_LINE.findall(text)) >= 0.2 * lines
-    return [n for n in KNOWN if (python or n not in ("strings", "comments")) and (c or n != "c-comments")]
+    prose = ("quotes", "single-quotes", "any-quotes")
+    left_out = {*(prose if python else ("strings", "comments")), *(() if c else ("c-comments",))}
+    return [name for name in KNOWN if name not in left_out]
 
 
 def make_features(names: Sequence[str], units: Sequence[str]) -> list[Feature]:

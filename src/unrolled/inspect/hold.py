@@ -191,9 +191,10 @@ def causal_check(
     *,
     state: Any = None,
     start: int = 0,
+    steps: int | None = None,
     fresh: Tensor | None = None,
 ) -> list[Effect]:
-    """Hold each chosen unit at its mean from ``start`` to the end of the text, all of them in one batch.
+    """Hold each chosen unit at its mean from ``start`` on, for ``steps`` or to the end, all of them in one batch.
 
     Args:
         ids: (N,). chosen: features over the N positions, each with its unit. states: of the whole text, for the means.
@@ -201,13 +202,13 @@ def causal_check(
     """
     means = [float(states[unit.rpartition(".")[0]][:, int(unit.rpartition(".")[2])].mean()) for _, unit in chosen]
     holds = [None, *(Hold(unit, mean) for (_, unit), mean in zip(chosen, means, strict=True))]
-    nats = held_nats(model, ids[start:], holds, state=state, fresh=None if fresh is None else fresh[start:])
-    scored = np.ones(len(nats), np.bool_) if fresh is None else ~fresh[start + 1 :].numpy()
+    stop = len(ids) if steps is None else min(len(ids), start + steps + 1)
+    nats = held_nats(model, ids[start:stop], holds, state=state, fresh=None if fresh is None else fresh[start:stop])
     effects = []
     for k, ((feature, unit), mean) in enumerate(zip(chosen, means, strict=True)):
-        values = feature.values[start:-1]
+        values = feature.values[start : stop - 1]
         holds_there = values if feature.two_valued else values > np.median(values)
         change = nats[:, k + 1] - nats[:, 0]
-        effects.append(Effect(feature.name, unit, mean, *in_blocks(change, holds_there & scored),
-                              *in_blocks(change, ~holds_there & scored)))  # fmt: skip
+        effects.append(Effect(feature.name, unit, mean, *in_blocks(change, holds_there),
+                              *in_blocks(change, ~holds_there)))  # fmt: skip
     return effects

@@ -156,7 +156,7 @@ def memory_horizon(
     train = ids if train is None else train
     ids, targets, fresh = _pairs(ids, targets, fresh)
     carried = carried or carried_to(model, ids, longest=lags[-1], positions=positions, fresh=fresh, seed=seed)
-    valid = _reach(carried.positions, lags, fresh, len(ids))
+    valid = _reach(carried.positions, lags, fresh)
     replacements = _unigram_draws(train, (draws, len(carried.positions)), seed)
     kl: list[Tensor] = []
     change: list[Tensor] = []
@@ -228,9 +228,6 @@ def context_loss(
     ids, targets, fresh = _pairs(ids, targets, fresh)
     carried = carried or carried_to(model, ids, longest=sizes[-1], positions=positions, fresh=fresh, seed=seed)
     at = carried.positions
-    scored = torch.from_numpy(_reach(at, (0,), fresh, len(ids))[:, 0])
-    if int(scored.sum()) < FEWEST:
-        raise ValueError(f"fewer than {FEWEST} of the positions have a target")
     same = len(train) - len(ids) in (0, 1) and torch.equal(train[: len(ids)], ids)
     warm = _warmed_elsewhere(model, train, at, same=same, seed=seed)
     losses: dict[bool, list[Tensor]] = {False: [], True: []}
@@ -240,12 +237,12 @@ def context_loss(
             resets = None if fresh is None else fresh[steps]
             for warmed, state in ((False, None), (True, warm)):
                 scores, _ = last_scores(model, ids[steps], state, resets)
-                losses[warmed].append(F.cross_entropy(scores.double(), targets[at], reduction="none")[scored])
-    full = F.cross_entropy(carried.scores.double(), targets[at], reduction="none")[scored]
+                losses[warmed].append(F.cross_entropy(scores.double(), targets[at], reduction="none"))
+    full = F.cross_entropy(carried.scores.double(), targets[at], reduction="none")
     zero, warmed_loss = (torch.stack(losses[w], 1) for w in (False, True))
     excess = [np.stack(mean_interval((part - full[:, None]).numpy())) for part in (zero, warmed_loss)]
     return Context(np.array(sizes), zero.mean(0).numpy(), warmed_loss.mean(0).numpy(), excess[0], excess[1],
-                   float(full.mean()), int(scored.sum()))  # fmt: skip
+                   float(full.mean()), len(at))  # fmt: skip
 
 
 def _warmed_elsewhere(model: nn.Module, train: Tensor, at: Tensor, *, same: bool, seed: int) -> Any:
@@ -267,13 +264,12 @@ def _unigram_draws(train: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
     return torch.multinomial(chances, shape[0] * shape[1], replacement=True, generator=generator).view(shape)
 
 
-def _reach(at: Tensor, lags: Sequence[int], fresh: Tensor | None, steps: int) -> NDArray[np.bool_]:
-    """(P, K): whether no record begins between a position and its target, k steps on."""
+def _reach(at: Tensor, lags: Sequence[int], fresh: Tensor | None) -> NDArray[np.bool_]:
+    """(P, K): whether no record begins between a position and the prediction made k steps on."""
     if fresh is None:
         return np.ones((len(at), len(lags)), np.bool_)
     begun = fresh.long().cumsum(0)
-    ahead = int(len(fresh) > steps)  # the target is the next unit, which may begin another record
-    last = at[:, None] + torch.tensor(lags) + ahead
+    last = at[:, None] + torch.tensor(lags)
     reached: NDArray[np.bool_] = (begun[last] == begun[at][:, None]).numpy()
     return reached
 

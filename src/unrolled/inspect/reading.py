@@ -107,6 +107,12 @@ def traced(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
             hook.remove()
 
 
+def recurrent_weights(model: nn.Module) -> int:
+    """Weights that a step of the recurrent layers multiplies with: what a step costs, about."""
+    layers = {id(place.module): place.module for place in places(model).values()}.values()
+    return sum(p.numel() for layer in layers for p in layer.parameters() if p.dim() == 2)
+
+
 def call(model: nn.Module, ids: Tensor, state: Any, resets: Tensor | None) -> tuple[Tensor, Any]:
     """Scores (T, B, V) and state. Models without resets are asked for them only where there are any."""
     result: tuple[Tensor, Any] = model(ids, state) if resets is None else model(ids, state, resets=resets)
@@ -147,8 +153,6 @@ def read(model: nn.Module, ids: Tensor, *, fresh: Tensor | None = None, top: int
             wanted = ids[at + 1 : at + 1 + len(logp)]
             nats.append(-logp[: len(wanted)].gather(1, wanted[:, None])[:, 0])
     loss = torch.cat((*nats, torch.full((1,), torch.nan, dtype=torch.float64)))[: len(ids)]
-    if fresh is not None:  # what follows a record's end is no continuation of it
-        loss[:-1][fresh[1:]] = torch.nan
     states = {key: torch.cat([part[:, 0] for part in parts]).float().numpy() for key, parts in kept.items()}
     return Reading(states, loss.numpy(), torch.cat(best).numpy(), torch.cat(chances).numpy())
 

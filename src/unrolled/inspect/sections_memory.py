@@ -22,15 +22,16 @@ from unrolled.inspect.memory import (
     memory_horizon,
 )
 from unrolled.inspect.page import Block, Section, figure, svg, table
+from unrolled.inspect.reading import recurrent_weights
 from unrolled.inspect.subject import Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DRAWS = 5
-OPERATIONS = 0.8e12
+OPERATIONS = 0.6e12
 """Floating-point operations that the section may spend on its runs: some six seconds of two cores."""
-FEWEST_SAMPLED, MOST_SAMPLED = 128, 1024
+FEWEST_SAMPLED, MOST_SAMPLED = 64, 1024
 _BLUE, _ORANGE = "#1f5fa8", "#d9730d"
 
 
@@ -68,8 +69,7 @@ def section_memory(subject: Subject) -> Section:
 
 def affordable(model: nn.Module, steps: int, contexts: int) -> int:
     """Positions that :data:`OPERATIONS` pay for: two operations a weight of the recurrence, a row and a step."""
-    weights = sum(p.numel() for name, p in model.named_parameters() if "weight_hh" in name or "weight_ih_l" in name)
-    each = 2 * max(1, weights) * ((DRAWS + 1) * steps + 2 * contexts)
+    each = 2 * recurrent_weights(model) * ((DRAWS + 1) * steps + 2 * contexts)
     return max(FEWEST_SAMPLED, min(MOST_SAMPLED, int(OPERATIONS // each)))
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from unrolled.errors import UserError
 from unrolled.inspect.features import Feature, make_features, unfit, usual
 from unrolled.inspect.hold import Effect, causal_check
 from unrolled.inspect.page import Block, Section, figure, svg, table
 from unrolled.inspect.ranks import FEWEST_POSITIONS
-from unrolled.inspect.reading import Reading, carry, read
+from unrolled.inspect.reading import Reading, carry, read, recurrent_weights
 from unrolled.inspect.subject import Subject, Text
 from unrolled.inspect.units import UnitProbe, unit_probe
 from unrolled.inspect.view import BUDGET, LONGEST, assets, shown_units, text_view
@@ -21,6 +22,8 @@ from unrolled.inspect.view import BUDGET, LONGEST, assets, shown_units, text_vie
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FEWEST_HELD, MOST_HELD = 500, 3000
+"""Steps of the second half over which units are held: it goes step by step, and fewer of them in a large network."""
 _HOW = (
     "Unit and sign are chosen on the first half of the text and scored on the second. Grey: what the best of all units "
     "reaches by chance there, over circular shifts of the feature, up to the 95 % point; a unit right of it follows "
@@ -108,7 +111,13 @@ def _effects(
     half = len(text.ids) // 2
     chosen = [(feature, probe.best[0].unit) for feature, probe in zip(features, probes, strict=True)]
     state = carry(subject.model, text.ids, torch.tensor([half]), fresh=text.fresh).state
-    return causal_check(subject.model, text.ids, chosen, reading.states, state=state, start=half, fresh=text.fresh)
+    return causal_check(subject.model, text.ids, chosen, reading.states, state=state, start=half,
+                        steps=held_steps(subject.model), fresh=text.fresh)  # fmt: skip
+
+
+def held_steps(model: nn.Module) -> int:
+    """How many steps units are held: two or three seconds' worth."""
+    return max(FEWEST_HELD, min(MOST_HELD, int(4e9) // recurrent_weights(model)))
 
 
 def _verdict(one: _Searched) -> list[str]:
@@ -124,7 +133,9 @@ def _sentence(probe: UnitProbe, effect: Effect) -> str:
     scores = ", ".join(f"{name} {score:.2f}" for name, score in controls.items() if score is not None)
     beside = f"chance {probe.null_95:.2f}, {scores}".rstrip(", ")
     if best.score <= probe.null_95:
-        return f"{_up(probe.words)}: no unit follows it; the best, {best.unit}, has {what} {best.score:.2f} ({beside})."
+        together = "" if probe.probe is None else f"; all units of its layer together {probe.probe:.2f}"
+        return (f"{_up(probe.words)}: no unit follows it; the best, {best.unit}, has {what} {best.score:.2f} "
+                f"({beside}){together}.")  # fmt: skip
     if beaten:
         return (f"{_up(probe.words)}: {best.unit} is above chance with {what} {best.score:.2f}, but not above "
                 f"{' and '.join(beaten)} ({beside}).")  # fmt: skip
@@ -165,11 +176,12 @@ def _blocks(one: _Searched, name: str) -> list[Block]:
         Block(svg(_picture(one.probes)), name + _HOW),
         Block(table(head, rows), f"{name}All {units:,} units of {', '.join(one.reading.states)} were searched; h0 is "
               "the hidden state of layer 0, c0 its cell state. The linear probe is ridge regression from all units of "
-              "the state that holds the unit, fitted on the first half: what they tell together."),
+              "the state that holds the unit (from tanh(c) for a c, as the cell reads it), fitted on the first half."),
         Block(table(["feature", "unit", "held at", "there", "95 %", "elsewhere", "95 %"], held),
               f"{name}The change of loss, nats a unit, when the unit is held at its mean at every step of the second "
-              "half: where the feature holds (for a scalar, above its median) and elsewhere. A unit that the network "
-              "uses for the feature costs something there, and one that merely goes along with it does not."),
+              f"half (of its first {held_steps(one.subject.model):,} steps): where the feature holds (for a "
+              "scalar, above its median) and elsewhere. A unit that the network uses for the feature costs something "
+              "there, one that merely follows costs nothing."),
     ]  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class UnitProbe:
             with *either* sign reaches there.
         twin: the same search in the network before training; None without one.
         cue: the best score, on the second half, from the last three characters alone; None where no text was given.
-        probe: of a linear probe over the state and layer that holds the best unit.
+        probe: of a linear probe over the state and layer that holds the best unit (of tanh(c) for a c).
     """
 
     feature: str
@@ -141,15 +141,24 @@ def _shown(feature: Feature, association: Any) -> Any:
 def _with_probes(
     found: list[UnitProbe], states: Mapping[str, NDArray[Any]], features: Sequence[Feature]
 ) -> list[UnitProbe]:
-    """The linear probe of each feature, over the state and layer of its best unit; those of one layer together."""
+    """The linear probe of each feature, over the state and layer of its best unit; those of one layer together.
+
+    It reads c as the cell does, through tanh: without it a few units that count far beyond 1 carry the regression away.
+    """
     keys = [probe.best[0].unit.rpartition(".")[0] for probe in found]
     done = list(found)
     for key in dict.fromkeys(keys):
         members = [k for k, own in enumerate(keys) if own == key]
-        scores = linear_probe(states[key], [features[k].values for k in members])
+        layer = np.tanh(states[key]) if _state(key) == "c" else states[key]
+        scores = linear_probe(layer, [features[k].values for k in members])
         for k, score in zip(members, scores, strict=True):
             done[k] = dataclasses.replace(found[k], probe=float(_shown(features[k], score)))
     return done
+
+
+def _state(key: str) -> str:
+    """``c`` of ``decoder.c0``."""
+    return key.rpartition(".")[2][0]
 
 
 def _checked(states: Mapping[str, NDArray[Any]], features: Sequence[Feature]) -> int:

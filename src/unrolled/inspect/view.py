@@ -95,7 +95,8 @@ def text_view(
         '. Arrow keys move, Enter finds similar places."></div>'
         '<p class="detail" aria-live="polite"></p>'
         '<div class="strip" role="group" aria-label="The most probable next units, best first, under each unit"></div>'
-        f'<div class="found"></div><script type="application/json">{packed}</script></div>'
+        f'<div class="found"></div><noscript>The text view needs JavaScript.</noscript>'
+        f'<script type="application/json">{packed}</script></div>'
     )
 
 

@@ -118,6 +118,8 @@ class Report:
             files[1].write_text(self.markdown(), encoding="utf-8")
             with rc_context({"svg.fonttype": "none", "svg.hashsalt": "unrolled"}):
                 for picture in self.pictures:
+                    picture.figure.draw_without_rendering()  # lays out once; each further time would move it a little
+                    picture.figure.set_layout_engine("none")
                     for suffix in ("png", "svg"):
                         files.append(out / f"{picture.name}.{suffix}")
                         metadata = {"Software": None} if suffix == "png" else {"Date": None, "Creator": None}

@@ -20,7 +20,7 @@ from unrolled.lab.report import Picture, Report, Table, Watch, number
 from unrolled.lab.trial import Progress, Trial, train
 from unrolled.layers import GRU
 
-LENGTHS, QUICK_LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000), (10, 100, 1000)
+LENGTHS, QUICK_LENGTHS = (10, 50, 100, 300, 1000, 3000, 10_000), (10, 50, 100, 1000)
 TRAINED_AT, HIDDEN, STEPS, QUICK_STEPS = 50, 64, 4_000, 1_500
 WIDE, ROWS = 256, (1, 32)
 """H of the network whose time is taken, and batches."""

@@ -105,8 +105,8 @@ def embedding() -> Picture:
     p.chain([f"h{t}" for t in range(4)])
     for t in range(3):
         p.note(STEP * (t + 0.5), 168, "$W_{hh}$")
-    _rows(p, {-56: "input character", 0: "one-hot", 88: "embedding\n= one row of $E$", 158: "hidden layer", 228: "scores",
-              280: "next character"})  # fmt: skip
+    _rows(p, {-56: "input character", 0: "one-hot", 88: "embedding\n= one row of $E$", 158: "hidden layer",
+              228: "scores", 280: "next character"})  # fmt: skip
     return p
 
 

@@ -10,7 +10,7 @@ _WHAT = {"i": "whether to write", "f": "whether to keep", "g": "what to write", 
 
 
 def lstm_gates(cell: LSTMCell | None = None) -> Picture:
-    """``[i f g o] = (sigma, sigma, tanh, sigma) W [h; x] + b``, in the cell's own order, and the two equations behind."""
+    """``[i f g o] = (sigma, sigma, tanh, sigma) W [h; x] + b``, in the cell's own order."""
     cell = cell or LSTMCell(65, 128)
     p = Picture("lstm-gates", "The four gates of an LSTM are four blocks of one product")
     G, H, I = cell.rows, cell.hidden_size, cell.input_size

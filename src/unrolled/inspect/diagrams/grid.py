@@ -17,7 +17,7 @@ class Grid:
     Args:
         prefix: of the nodes' names. x: of the first column.
         times: labels of the columns; None is the gap between 3 and T.
-        side: where the words about a row stand, ``l`` or ``r``; left: the leftmost point, which those words and bars keep.
+        side: where the words about a row stand, ``l`` or ``r``.
     """
 
     def __init__(self, p: Picture, prefix: str, x: float, times: Sequence[str | None], side: str = "l") -> None:
@@ -53,11 +53,11 @@ class Grid:
             self._join(t, key)
             self.tops[t] = (key, "")
 
-    def both(self, note: str, letter: str = "h", number: str = "", pairs: bool = True) -> None:
+    def both(self, note: str, letter: str = "h", pairs: bool = True) -> None:
         """A recurrent layer in both directions, and its two states side by side (``pairs``) in every column."""
         low, high = self.y + ROW, self.y + 1.85 * ROW
-        ahead = self._row(rf"\overrightarrow{{{letter}}}", -SHIFT, low, False, number)
-        back = self._row(rf"\overleftarrow{{{letter}}}", SHIFT, high, True, number)
+        ahead = self._row(rf"\overrightarrow{{{letter}}}", -SHIFT, low, False, "")
+        back = self._row(rf"\overleftarrow{{{letter}}}", SHIFT, high, True, "")
         self.y = self.y + (2.6 if pairs else 1.85) * ROW
         self._say((low + high) / 2, note)
         self.layers.append(ahead)

@@ -40,7 +40,7 @@ LINES: dict[str, dict[str, Any]] = {
 WORDS = {"note": "#444444", "gradient": "#8e24aa"} | {kind: edge for kind, (_, edge) in COLOURS.items()}
 MARGIN, CORNER, HEAD, WING = 12.0, 6.0, 7.5, 2.9
 FORMATS = ("svg", "pdf", "png")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that it is there everywhere
     "mathtext.fontset": "stix",
     "svg.fonttype": "path",
@@ -49,7 +49,7 @@ _STYLE = {
     "pdf.compression": 6,
     "text.usetex": False,
     "path.simplify": False,
-    "savefig.facecolor": "none",
+    "savefig.facecolor": "white",  # readable on a dark page, too
 }
 
 
@@ -123,16 +123,19 @@ def _figure(picture: Picture) -> tuple[Figure, Axes]:
 def _fit(figure: Figure, axes: Axes, picture: Picture) -> None:
     """One point of the data is one point on paper, with an even margin around everything."""
     xs, ys = _extent(picture)
-    # Words are as large as their font makes them: measured once at this scale, and again for what they change.
-    for _ in range(2):
-        width, height = xs[1] - xs[0] + 2 * MARGIN, ys[1] - ys[0] + 2 * MARGIN
-        figure.set_size_inches(width / 72, height / 72)
-        axes.set_xlim(xs[0] - MARGIN, xs[1] + MARGIN)
-        axes.set_ylim(ys[0] - MARGIN, ys[1] + MARGIN)
-        renderer, inverse = figure.canvas.get_renderer(), axes.transData.inverted()  # type: ignore[attr-defined]
-        boxes = [t.get_window_extent(renderer).transformed(inverse) for t in axes.texts]
-        xs = (min([xs[0], *(b.x0 for b in boxes)]), max([xs[1], *(b.x1 for b in boxes)]))
-        ys = (min([ys[0], *(b.y0 for b in boxes)]), max([ys[1], *(b.y1 for b in boxes)]))
+    _scale(figure, axes, xs, ys)  # so words can be measured, which are as large as their font makes them
+    renderer, inverse = figure.canvas.get_renderer(), axes.transData.inverted()  # type: ignore[attr-defined]
+    boxes = [t.get_window_extent(renderer).transformed(inverse) for t in axes.texts]
+    xs = (min([xs[0], *(b.x0 for b in boxes)]), max([xs[1], *(b.x1 for b in boxes)]))
+    ys = (min([ys[0], *(b.y0 for b in boxes)]), max([ys[1], *(b.y1 for b in boxes)]))
+    _scale(figure, axes, xs, ys)
+
+
+def _scale(figure: Figure, axes: Axes, xs: tuple[float, float], ys: tuple[float, float]) -> None:
+    x0, x1, y0, y1 = xs[0] - MARGIN, xs[1] + MARGIN, ys[0] - MARGIN, ys[1] + MARGIN
+    figure.set_size_inches((x1 - x0) / 72, (y1 - y0) / 72)
+    axes.set_xlim(x0, x1)
+    axes.set_ylim(y0, y1)
 
 
 def _extent(picture: Picture) -> tuple[tuple[float, float], tuple[float, float]]:

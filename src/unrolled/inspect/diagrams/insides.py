@@ -1,9 +1,10 @@
 """The inside of a cell: one step as a computational graph, and the path of the gradient through it.
 
-What a node computes stands in its ``op``, so that the drawing can be run and compared with the cell itself (a test does):
-``input:NAME``; ``product:ih``, ``product:hh`` or ``product:both``, all rows of that product with its bias;
-``sigmoid:GATE`` and ``tanh:GATE``, of the sum of what comes in, of which a product gives the rows of GATE; ``rows:GATE``,
-those rows alone; ``times``, ``plus``, ``one-minus``, ``tanh``, ``relu``, ``identity``, ``state``, on elements.
+What a node computes stands in its ``op``, so that the drawing can be run and compared with the cell itself, as a test
+does: ``input:NAME``; ``product:ih``, ``product:hh`` or ``product:both``, all rows of that product with its bias;
+``sigmoid:GATE`` and ``tanh:GATE``, of the sum of what comes in, of which a product gives the rows of GATE;
+``rows:GATE``, those rows alone; ``times``, ``plus``, ``one-minus``, ``tanh``, ``relu``, ``identity``, ``state``, on
+elements.
 Which gates there are, in which order their rows stand and how large everything is, is read from the cell.
 """
 
@@ -126,8 +127,8 @@ def _gru(cell: GRUCell, name: str) -> Picture:
     p = Picture(name, "One step of the GRU, and the gradient's direct path back: times z, no matrix")
     p.box("h_prev", 0, 240, "$h_{t{-}1}$", "h", op="input:h")
     p.box("x", 0, -22, "$x_t$", "x", op="input:x")
-    p.box("Wx", 90, -22, r"$W_{xh}x + b$", "weight", w=78, op="product:ih")
-    p.box("Wh", 90, 22, r"$W_{hh}h + b$", "weight", w=78, op="product:hh")
+    p.box("Wx", 98, -22, r"$W_{xh}x_t + b_{xh}$", "weight", w=106, op="product:ih")
+    p.box("Wh", 98, 22, r"$W_{hh}h_{t{-}1} + b_{hh}$", "weight", w=106, op="product:hh")
     p.arrow("x", "Wx")
     p.arrow("h_prev", "Wh", out="s", via=((0, 22),))
     p.box("z", 175, 90, r"$\sigma$", "op", op="sigmoid:z", w=40, h=26, size=13)
@@ -138,7 +139,7 @@ def _gru(cell: GRUCell, name: str) -> Picture:
     _gru_rows(cell, p)
     p.circle("reset", 295, 130, TIMES, "times")
     p.circle("keep", 175, 240, TIMES, "times")
-    p.circle("other", 240, 195, r"$1-$", "one-minus")
+    p.circle("other", 240, 195, r"$1{-}$", "one-minus")
     p.circle("new", 415, 195, TIMES, "times")
     p.circle("plus", 415, 240, PLUS, "plus")
     p.box("h", 510, 240, "$h_t$", "h", op="state")
@@ -155,8 +156,8 @@ def _gru(cell: GRUCell, name: str) -> Picture:
     for gate, (x, y) in {"z": (182, 116), "r": (342, 114), "n": (422, 173)}.items():
         p.note(x, y, f"${gate}_t$", "l", 12)
     p.arrow("h", "h_prev", "gradient", out="n", into="n", via=((510, 278), (0, 278)))
-    p.note(255, 292, r"$\partial h_t / \partial h_{t{-}1} = \mathrm{diag}(z_t)$ + what comes through the gates", size=12,
-           kind="gradient")  # fmt: skip
+    text = r"$\partial h_t / \partial h_{t{-}1} = \mathrm{diag}(z_t)$ + what comes through the gates"
+    p.note(255, 292, text, size=12, kind="gradient")
     p.note(175, 264, r"$z_t\,\odot$", size=11, kind="gradient")
     p.note(415, 264, r"$1\,\odot$", size=11, kind="gradient")
     p.note(255, -60, f"{sizes(cell)}      rows in the order {' '.join(cell.gates)}")
@@ -180,7 +181,7 @@ def _gru_rows(cell: GRUCell, p: Picture) -> None:
         p.note(p.nodes[key].x + (14 if key in "zr" else 6), 66, rows(cell, key[-1]), "l", 7.5)
 
 
-# -- the named pictures: a character model's sizes, 65 characters and 128 units ------------------------------------------
+# -- the named pictures: a character model's sizes, 65 characters and 128 units --------------------------------------
 
 
 def rnn_cell() -> Picture:

@@ -83,7 +83,8 @@ def _layers(
         name = _named(layer) + (f", layer {k}" if total > 1 else "")
         number = str(k) if total > 1 else ""
         if layer.bidirectional:
-            grid.both(f"{name}\n{size} each way", letter, number, pairs or k < layer.num_layers)
+            # no number here: it would stand in the arrow over the letter
+            grid.both(f"{name}\n{size} each way", letter, pairs or k < layer.num_layers)
         else:
             grid.layer(f"{name}\n{size}", letter, number)
 
@@ -152,10 +153,7 @@ def _translator(p: Picture, model: Translator) -> None:
     decoder.y = max(decoder.y, encoder.y - model.decoder.num_layers * ROW)
     _layers(decoder, model.decoder, "s")
     level = max(encoder.y, decoder.y)
-    p.box("state", (encoder.real[-1][1] + start) / 2, p.nodes[decoder.layers[0][0]].y, "$h_T$", "h", w=34)
-    p.arrow(_last_state(p, encoder), "state")
-    for layer in decoder.layers:
-        p.arrow("state", layer[0])
+    _hand_over(p, encoder, decoder, model.encoder.bidirectional)
     if model.attention is not None:
         decoder.y = level
         for t, _ in encoder.real:
@@ -165,8 +163,20 @@ def _translator(p: Picture, model: Translator) -> None:
     decoder.boxes("y", "y", f"scores of the next unit\n$V = {model.targets + 1}$")
 
 
-def _last_state(p: Picture, grid: Grid) -> str:
-    return grid.tops["T"][0]
+def _hand_over(p: Picture, encoder: Grid, decoder: Grid, both: bool) -> None:
+    """The encoder's last states are the decoder's first ones, layer by layer."""
+    if not both:
+        for last, first in zip(encoder.layers, decoder.layers, strict=True):
+            p.arrow(last[-1], first[0])
+        return
+    x = (encoder.real[-1][1] + decoder.real[0][1]) / 2
+    y = p.nodes[decoder.layers[0][0]].y
+    p.box("state", x, y, r"$\overrightarrow{h}_T,\;\overleftarrow{h}_1$", "h", w=56)
+    for row in encoder.layers:  # past the other direction's box
+        last_y = p.nodes[row[-1]].y
+        p.arrow(row[-1], "state", out="e", via=((x, last_y),), into="s" if last_y < y else "n")
+    for row in decoder.layers:
+        p.arrow("state", row[0])
 
 
 def _wide_bar(p: Picture, left: Grid, right: Grid, text: str) -> None:
@@ -199,7 +209,7 @@ def _caption(p: Picture, model: CaptionModel) -> None:
     if model.first is not None:
         p.arrow("v", "e1")
     if c.image_as == "every":
-        p.note(-94, below + ROW + 30, "beside every word")
+        p.note(-94, below + ROW - 42, "beside every word")
         p.arrow("v", "e1")
     if model.attention is not None:
         grid.bar("attention", f"attention ({c.attention})", x0=-115)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -80,7 +81,7 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """Words without a box. ``align``: ``l``, ``c`` or ``r``; ``kind``: a colour as for nodes, or ``note``, ``gradient``."""
+    """Words without a box. ``align``: ``l``, ``c``, ``r``; ``kind``: a colour as for nodes, ``note``, ``gradient``."""
 
     x: float
     y: float
@@ -152,8 +153,7 @@ class Picture:
 
     def chain(self, keys: Iterable[str], kind: str = "flow") -> None:
         """Arrows from each to the next."""
-        row = list(keys)
-        for a, b in zip(row, row[1:], strict=False):
+        for a, b in itertools.pairwise(keys):
             self.arrow(a, b, kind)
 
     def note(self, x: float, y: float, text: str, align: str = "c", size: float = 10.0, kind: str = "note") -> None:

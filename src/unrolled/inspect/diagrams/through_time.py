@@ -1,4 +1,4 @@
-"""Back-propagation through time, whole and truncated; the gradient's path through many steps of a cell; layers upon layers."""
+"""Back-propagation through time, whole and truncated; the gradient's path through many steps; layers upon layers."""
 
 from __future__ import annotations
 
@@ -109,11 +109,8 @@ def rnn_gradient() -> Picture:
     _arch(p, "L", "h4", 50)
     text = r"$\frac{\partial L}{\partial h_0} = \left(\prod_{t=1}^{4} W_{hh}^{\top}\,\mathrm{diag}(1 - h_t^2)\right)"
     p.note(345, 88, text + r"\frac{\partial L}{\partial h_4}$", size=14, kind="gradient")
-    p.note(
-        345,
-        -92,
-        r"$\sigma_{\max}(W_{hh}) < 1$ suffices to vanish;  $\sigma_{\max}(W_{hh}) > 1$ is necessary to explode",
-    )
+    sigma = r"$\sigma_{\max}(W_{hh})"
+    p.note(345, -92, f"{sigma} < 1$ suffices to vanish;  {sigma} > 1$ is necessary, not sufficient, to explode")
     return p
 
 
@@ -134,7 +131,7 @@ def lstm_gradient() -> Picture:
         _arch(p, f"c{t}", f"c{t - 1}", 126)
         p.note(x + 56, 108, rf"$f_{t}\,\odot$", size=11, kind="gradient")
         p.note(x + 106, 108, r"$1\,\odot$", size=11, kind="gradient")
-    text = r"$\partial c_3 / \partial c_0 = \mathrm{diag}(f_3 \odot f_2 \odot f_1)$ along $c$: elementwise, no $W$ on the way"
+    text = r"$\partial c_3 / \partial c_0 = \mathrm{diag}(f_3 \odot f_2 \odot f_1)$ along $c$: no $W$ on the way"
     p.note(294, 148, text, size=12, kind="gradient")
     p.note(294, -98, "$f = 1$ and $i = 0$ keep $c$ as it is, over any number of steps")
     return p
@@ -176,8 +173,8 @@ def stacked() -> Picture:
     p.note(-58, 116, "depth", "r")
     p.marks.append(Mark(((30, -36), (222, -36)), "axis"))
     p.note(126, -50, "time")
-    p.note(300, 116, r"$h_t^{(l)} = \tanh W^{(l)}\left[h_t^{(l-1)};\;h_{t-1}^{(l)}\right]$" + "\n\n" + r"$h_t^{(0)} = x_t$",
-           "l", 12)  # fmt: skip
+    p.note(300, 130, r"$h_t^{(l)} = \tanh W^{(l)}\left[h_t^{(l-1)};\;h_{t{-}1}^{(l)}\right]$", "l", 12)
+    p.note(300, 102, r"$h_t^{(0)} = x_t$", "l", 12)
     return p
 
 

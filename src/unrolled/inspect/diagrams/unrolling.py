@@ -1,4 +1,4 @@
-"""The computational graph of a vanilla network unrolled over time, with its one set of weights: the lecture's own form."""
+"""The computational graph of a vanilla network over time, with its one set of weights: the lecture's own form."""
 
 from __future__ import annotations
 
@@ -88,17 +88,17 @@ def _graph(p: Picture, inputs: Sequence[int | str], outputs: Sequence[int | str]
     p.word("dots", 3 * STEP + 52, 0, r"$\cdots$", w=22)
     p.box("hT", 3 * STEP + 120, 0, "$h_T$", "h", w=36)
     p.chain(["h3", "dots", "hT"])
-    for t in outputs:
-        at = p.nodes[f"h{t}"].x
-        p.box(f"y{t}", at, ROW, _name("y", t) if len(outputs) > 1 else "$y$", "y", w=36)
-        p.arrow(f"h{t}", f"y{t}")
+    for s in outputs:
+        at = p.nodes[f"h{s}"].x
+        p.box(f"y{s}", at, ROW, _name("y", s) if len(outputs) > 1 else "$y$", "y", w=36)
+        p.arrow(f"h{s}", f"y{s}")
         if losses:
-            p.box(f"L{t}", at, 2 * ROW, _name("L", t), "loss", w=36)
-            p.arrow(f"y{t}", f"L{t}")
+            p.box(f"L{s}", at, 2 * ROW, _name("L", s), "loss", w=36)
+            p.arrow(f"y{s}", f"L{s}")
     if losses:
         p.box("L", p.nodes["h2"].x + STEP / 2, 3 * ROW + 6, r"$L = \sum_t L_t$", "loss", w=92, h=30)
-        for t in outputs:
-            p.arrow(f"L{t}", "L")
+        for s in outputs:
+            p.arrow(f"L{s}", "L")
 
 
 def encoder_decoder() -> Picture:

@@ -117,15 +117,21 @@ class ClassifyTask:
         """Cross entropy of one class; of several, the mean over the labels; of a number, half the squared error in
         units of its deviation. Nothing is carried."""
         assert isinstance(model, Classifier)
-        scores = scoring.run(model, batch.x, batch.lengths)
-        y = batch.y.to(scores.device)
+        paths = scoring.run(model, batch.x, batch.lengths, model.paths)
+        y = batch.y.to(paths.device)
+        scores = paths.mean(0) if model.apart else paths.sum(0)
         nats = self.nats(model, scores, y)
-        objective = nats.mean()
-        if self.weights is not None or self.model_config.smoothing:
-            weights = None if self.weights is None else self.weights.to(scores)
-            each = F.cross_entropy(scores, y, weights, reduction="none", label_smoothing=self.model_config.smoothing)
-            objective = each.mean()
+        objective = sum(self._objective(model, path, y) for path in (paths if model.apart else scores.unsqueeze(0)))
+        assert isinstance(objective, Tensor)
         return Loss(objective, nats.detach().mean(), len(y), {})
+
+    def _objective(self, model: Classifier, scores: Tensor, y: Tensor) -> Tensor:
+        """The mean over the examples, weighted and smoothed as the settings say."""
+        if self.weights is None and not self.model_config.smoothing:
+            return self.nats(model, scores, y).mean()
+        weights = None if self.weights is None else self.weights.to(scores)
+        each = F.cross_entropy(scores, y, weights, reduction="none", label_smoothing=self.model_config.smoothing)
+        return each.mean()
 
     def nats(self, model: Classifier, scores: Tensor, y: Tensor) -> Tensor:
         """(N,) what each example costs."""
