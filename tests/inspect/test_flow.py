@@ -250,9 +250,30 @@ def test_misuse_is_named() -> None:
     def twice() -> Tensor:
         return last_loss(net, x, y)() + last_loss(net, x, y, torch.randn(2, 1, 3, 5, dtype=torch.float64).unbind())()
 
-    with pytest.raises(ValueError, match=r"rnn\.l0 was called twice"):
+    with pytest.raises(ValueError, match=r"rnn\.l0: reads several separate sequences"):
         inspect.gradient_flow(net, twice)
     assert net.rnn.runner is None
+
+
+def test_a_layer_that_reads_several_sequences_is_left_out_and_told() -> None:
+    """As a tagger does: one layer spells words, another reads them."""
+    net, speller = Net("gru", I=5), unrolled.GRU(4, 5).double()
+    both = torch.nn.ModuleDict({"net": net, "speller": speller})
+    letters, y = torch.randn(6, 4, 3, 4, dtype=torch.float64), torch.tensor([0, 1, 2])
+
+    def loss() -> Tensor:
+        words = torch.stack([speller(word)[1][0] for word in letters])
+        return last_loss(net, words, y)()
+
+    flow = inspect.gradient_flow(both, loss)
+    assert [p.layer for p in flow.paths] == ["net.rnn.l0"]
+    assert flow.left_out == ["speller.l0: reads several separate sequences in one pass; it is left out."]
+    found = inspect.jacobian_spectrum(both, loss)
+    assert [s.layer for s in found] == ["net.rnn.l0"]
+    assert flow.left_out[0] in found[0].notes
+    assert [use.steps for use in inspect.gates(both, loss)] == [6 * 3, 6 * 4 * 3]
+    (grad,) = torch.autograd.grad(loss().sum(), [speller.weight_hh_l0])
+    torch.testing.assert_close(inspect.gradient_by_step(both, loss, "speller.weight_hh_l0").sum(0), grad)
 
 
 def test_a_weight_that_is_not_a_number_is_named() -> None:

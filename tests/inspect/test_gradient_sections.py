@@ -143,3 +143,5 @@ def test_many_layers_get_a_table_and_the_first_pictures() -> None:
     assert len(made.numbers["paths"]) == 6
     assert made.numbers["paths"][5]["layer"] == "rnn.l2_reverse"
     assert "rnn.l2_reverse" in made.blocks[-2].html
+    assert any(line.startswith("Reverse directions count k in the order") for line in made.verdict)
+    assert not any("_reverse" in line for line in made.verdict[:2])

@@ -52,7 +52,7 @@ def test_the_interval_is_such_that_looking_takes_a_twentieth() -> None:
     looked = [step for step in (1, *range(10, 1000, 10)) if watch(net, step, 0.1)]
     assert looked == [1, 210, 410, 610, 810]  # 1 s is 5 % of 200 updates of 0.1 s
     assert said == [
-        "gradient flow is logged every 200 updates or more: a look takes 1 s, which is 5% of the time between two"
+        "gradient flow is logged every 200 updates or more: a look takes 1 s, which is 5 % of the time between two"
     ]
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unrolled.inspect.recording import Track, record
+from unrolled.inspect.recording import Track, record, sequences
 from unrolled.inspect.subject import Losses
 
 Array = NDArray[Any]
@@ -135,10 +135,12 @@ class Flow:
     Attributes:
         loss: (P,) nats at the last step of each row.
         paths: one for each state of each layer and direction.
+        left_out: a sentence for each layer that reads several separate sequences in one pass.
     """
 
     loss: Array
     paths: list[Path]
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
     def path(self, layer: str, state: str) -> Path:
         """The one of that name."""
@@ -167,6 +169,7 @@ def gradient_flow(model: nn.Module, loss: Losses) -> Flow:
         if not isinstance(losses, Tensor) or losses.dim() != 1:
             shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise ValueError(f"loss() gave {shape}, expected a tensor (P,): the loss of each row at its last step")
+    tracks, left_out = sequences(tracks)
     states = [track.states() for track in tracks]
     flat = [s for track in states for state in track for s in state]
     grads = iter(torch.autograd.grad(losses, flat, torch.ones_like(losses), allow_unused=True))
@@ -174,7 +177,7 @@ def gradient_flow(model: nn.Module, loss: Losses) -> Flow:
     for track, steps in zip(tracks, states, strict=True):
         norms = [[_norm(next(grads), s) for s in state] for state in steps]
         paths += [_path(track, name, [n[k] for n in norms]) for k, name in enumerate(track.cell.states)]
-    return Flow(losses.detach().double().cpu().numpy(), paths)
+    return Flow(losses.detach().double().cpu().numpy(), paths, left_out)
 
 
 def gradient_by_step(model: nn.Module, loss: Losses, weight: str) -> Tensor:

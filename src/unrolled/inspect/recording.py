@@ -55,13 +55,16 @@ class Track:
     Attributes:
         name: the layer's name in the model and torch's suffix: ``rnn.l0``, ``rnn.l0_reverse``.
         parameter: of every weight of the cell, its name in the model.
-        calls: one for each call; several are one sequence, each beginning in the state in which the last one ended.
+        calls: one for each call.
+        continuous: whether the calls are one sequence, each beginning in the state in which the last one ended. Where
+            they are not (a tagger's speller reads word after word), steps and gates have a meaning and lags have none.
     """
 
     name: str
     cell: Cell
     parameter: dict[str, str]
     calls: list[reference.Steps]
+    continuous: bool = True
 
     @property
     def reverse(self) -> bool:
@@ -99,7 +102,6 @@ class _Runner:
 
     def __init__(self, name: str, layer: Recurrent, own_weights: bool) -> None:
         self.layer, self.own_weights, self.seen = layer, own_weights, 0
-        self.apart: str | None = None  # a track whose calls are no single sequence
         prefix = f"{name}." if name else ""
         self.tracks = []
         for k in range(layer._rows):
@@ -113,7 +115,7 @@ class _Runner:
         if torch.is_grad_enabled():  # the state before the first step is asked for as well
             call = dataclasses.replace(call, state=tuple(_asked(s) for s in call.state))
         if track.calls and not _continues(track.calls[-1], call):
-            self.apart = track.name
+            track.continuous = False
         made = reference.steps(call, own_weights=self.own_weights)
         track.calls.append(made)
         return reference.ended(made, trace=trace)
@@ -128,6 +130,22 @@ def _continues(last: reference.Steps, call: Call) -> bool:
     return all(a.shape == b.shape and torch.equal(a.detach(), b.detach()) for a, b in zip(end, call.state, strict=True))
 
 
+def sequences(tracks: list[Track]) -> tuple[list[Track], list[str]]:
+    """The tracks that are one sequence each, and for each of the others a sentence that says so.
+
+    Raises:
+        ValueError: none is.
+    """
+    left_out = [f"{t.name}: reads several separate sequences in one pass; it is left out." for t in tracks
+                if not t.continuous]  # fmt: skip
+    kept = [track for track in tracks if track.continuous]
+    if not kept:
+        raise ValueError(
+            f"no recurrent layer reads a single sequence, along which steps could be counted: {left_out[0]}"
+        )
+    return kept, left_out
+
+
 @contextlib.contextmanager
 def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Track]]:
     """Record what the recurrent layers of ``model`` do inside the ``with``.
@@ -135,11 +153,9 @@ def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Trac
     Args:
         own_weights: see :func:`unrolled.engines.reference.steps`.
     Yields:
-        a list that holds, once the ``with`` has ended, a track for every layer and direction that was called. A layer
-        that was called several times, on sequences that do not continue each other (a tagger's network over the letters
-        of words), has no single sequence of steps and is left out.
+        a list that holds, once the ``with`` has ended, a track for every layer and direction that was called.
     Raises:
-        ValueError: the model holds none of our layers, or none was called, or each on several sequences.
+        ValueError: the model holds none of our layers, or none was called.
     """
     runners = [_Runner(n, m, own_weights) for n, m in model.named_modules() if isinstance(m, Recurrent)]
     if not runners:
@@ -152,12 +168,6 @@ def record(model: nn.Module, *, own_weights: bool = False) -> Iterator[list[Trac
     finally:
         for runner in runners:
             runner.layer.runner = None
-    tracks += [track for runner in runners if runner.apart is None for track in runner.tracks if track.calls]
-    apart = next((runner.apart for runner in runners if runner.apart is not None), None)
-    if not tracks and apart is not None:
-        raise ValueError(
-            f"{apart} was called twice on sequences that do not continue each other; "
-            "its steps are no single sequence: record one call of it"
-        )
+    tracks += [track for runner in runners for track in runner.tracks if track.calls]
     if not tracks:
         raise ValueError("none of the model's recurrent layers was called: give a loss that runs the model")

@@ -58,7 +58,10 @@ def _verdict(subject: Subject, flow: Flow, twin: Flow | None) -> list[str]:
     paths = [p for p in flow.paths if p.reached]
     if not paths:
         return ["No recurrent state enters the loss of the last step: there is no gradient to follow."]
-    K = max(p.lags for p in paths)
+    K, reverse = max(p.lags for p in paths), [p for p in paths if p.layer.endswith("_reverse")]
+    paths = [
+        p for p in paths if not p.layer.endswith("_reverse")
+    ] or paths  # lags towards a loss at the last step mean what they say
     lines = [_reach_sentence(p, _of(twin, p)) for p in _leading(paths)]
     if not subject.trained:
         lines[0] = f"Not trained yet. {lines[0]}"
@@ -74,10 +77,16 @@ def _verdict(subject: Subject, flow: Flow, twin: Flow | None) -> list[str]:
         lines.append(
             f"No single rate describes how the median changes (R² of a line through its logarithm {decay.r2:.2f})."
         )
+    if reverse:
+        lines.append(
+            "Reverse directions count k in the order in which they read, so their k = 0 is the first step of the "
+            "sequence; where the loss is at the last one, their curves rise towards it, and that is no explosion."
+        )
     silent = [p for p in flow.paths if not p.reached]
     if silent:
         names = ", ".join(dict.fromkeys(p.layer for p in silent))
         lines.append(f"{names}: the last state does not enter the loss of the last step; no flow is shown.")
+    lines += flow.left_out
     rows = flow.paths[0].norms.shape[0]
     lines.append(f"{rows} sequences, followed through {K} steps, one backward pass each, in float64.")
     return lines

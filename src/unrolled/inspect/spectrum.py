@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unrolled.inspect.jacobian import RecurrentMatrix, recurrent_matrix, step_jacobian
-from unrolled.inspect.recording import Moment, Track, record
+from unrolled.inspect.recording import Moment, Track, record, sequences
 from unrolled.inspect.subject import Losses
 
 Array = NDArray[Any]
@@ -47,7 +47,7 @@ class Spectrum:
         norms: spectral norm of the product of k Jacobians, ``s``, and of its blocks, ``hh`` and ``cc``: how much of c
             reaches c, on every path.
         recurrent: of W_hh itself, for a vanilla cell.
-        notes: what was left out because of the layer's size.
+        notes: what was left out because of the layer's size; in the first, layers that are no single sequence.
     """
 
     layer: str
@@ -80,7 +80,10 @@ def jacobian_spectrum(model: nn.Module, loss: Losses, *, samples: int = SAMPLES,
     """
     with torch.no_grad(), record(model) as tracks:
         loss()
-    return [_spectrum(track, len(tracks), samples, seed) for track in tracks]
+    tracks, left_out = sequences(tracks)
+    found = [_spectrum(track, len(tracks), samples, seed) for track in tracks]
+    found[0].notes.extend(left_out)
+    return found
 
 
 def _spectrum(track: Track, shares: int, samples: int, seed: int) -> Spectrum:

@@ -14,7 +14,7 @@ from torch import nn
 
 from unrolled.inspect.flow import HALF, Path, gradient_flow
 from unrolled.inspect.subject import Text, Windows
-from unrolled.inspect.subjects.examples import windows_for
+from unrolled.inspect.subjects.examples import WINDOWS
 from unrolled.inspect.subjects.language import units_of, windows_of
 from unrolled.inspect.subjects.streams import Sequence, StreamWindows
 
@@ -70,7 +70,7 @@ class GradientWatch:
             return
         self.every = every
         self.say(f"gradient flow is logged every {every:,} updates or more: a look takes {self.cost:.2g} s, which is "
-                 f"{SHARE:.0%} of the time between two")  # fmt: skip
+                 f"{100 * SHARE:.0f} % of the time between two")  # fmt: skip
 
     def _measure(self, model: nn.Module) -> dict[str, float]:
         own = copy.deepcopy(model).cpu().eval()
@@ -105,7 +105,7 @@ def watch_gradients(task: Any, model: nn.Module, bptt: str, say: Callable[[str],
         assert ids is not None
         windows = windows_of(Text(ids, [], [], ids, fresh), task.label)
     else:
-        windows = windows_for(task)[0]
+        windows = WINDOWS[task.name](task, "train")  # the test part is read once, at the end
     if isinstance(windows, StreamWindows):
         windows = _pieces(windows, steps)
     watch = GradientWatch(windows, steps, say)

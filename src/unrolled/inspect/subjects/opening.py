@@ -85,7 +85,7 @@ def from_run(
             f"{task.label}: another vocabulary or other sizes come of it than {name} was trained with; give its own"
         )
     windows, part = windows_for(task)
-    notes = [f"the {part} part of {task.label}", *_left_out(model)]
+    notes = [f"the {part} part of {task.label}"]
     return Opened(Subject(name, kind.name, model, untrained, windows, None, str(run)), notes)
 
 
@@ -142,13 +142,7 @@ def untrained_preset(
     else:
         windows, part = windows_for(task)
         subject = Subject(name, kind.name, model, model, windows)
-    return Opened(subject, [*notes, f"the {part} part of {task.label}", *_left_out(model)])
-
-
-def _left_out(model: nn.Module) -> list[str]:
-    """What no instrument follows, since it has no single sequence of steps."""
-    speller = getattr(model, "speller", None)
-    return [] if speller is None else ["its network over letters reads each word apart and is not followed"]
+    return Opened(subject, [*notes, f"the {part} part of {task.label}"])
 
 
 def _held_out(corpus: Corpus) -> str:
