@@ -28,8 +28,10 @@ def errors_by_length(state: dict[str, Tensor], trial: Trial, lengths: tuple[int,
     return found
 
 
-def same_anywhere(T: int) -> bool:
-    """Whether 20 inputs give the same bits wherever they stand in T steps, each time from a fresh state."""
+def differences_by_place(T: int) -> float:
+    """By how much the outputs of 20 inputs differ wherever they stand in T steps, each time from a fresh state: 0 on "
+    "the
+    native engine, rounding on others, where a call with resets runs on another engine than one without."""
     torch.manual_seed(1)
     layer = GRU(3, 16)
     piece, x = torch.randn(20, 2, 3), torch.randn(T, 2, 3)
@@ -40,7 +42,7 @@ def same_anywhere(T: int) -> bool:
         resets[place] = True
     with torch.no_grad():
         alone, whole = layer(piece)[0], layer(x, resets=resets)[0]
-    return all(torch.equal(whole[place : place + 20], alone) for place in places)
+    return max(float((whole[place : place + 20] - alone).abs().max()) for place in places)
 
 
 def held_over(T: int) -> tuple[bool, bool]:
