@@ -52,7 +52,7 @@ void bind_tests(nb::module_& m, const std::string& bits) {
         nb::call_guard<nb::gil_scoped_release>());
   m.def(("fill_dropout" + bits).c_str(),
         [](std::size_t out, double p, u64 seed, u32 stream, i64 T, i64 B, i64 N, int threads) {
-          fill_dropout(at<Real>(out), p, seed, stream, T, B, N, threads);
+          kernels<Real>(chosen()).drop({p, seed, stream}, nullptr, at<Real>(out), T, B, N, threads);
         },
         nb::call_guard<nb::gil_scoped_release>());
 }

@@ -22,9 +22,10 @@ template <class Real>
 class Training {
  public:
   Training(int cell, i64 layers, i64 H, i64 V, i64 E, i64 B, bool sum, int rule, double beta1, double beta2, double eps,
-           double clip_norm, double clip_value)
+           double clip_norm, double clip_value, double dropout, double embedding_dropout)
       : model_(LanguageShape{static_cast<Cell>(cell), layers, H, V, E, B, sum,
-                             Optimiser{static_cast<Rule>(rule), beta1, beta2, eps}, clip_norm, clip_value}) {
+                             Optimiser{static_cast<Rule>(rule), beta1, beta2, eps}, clip_norm, clip_value, dropout,
+                             embedding_dropout}) {
     if (layers < 1 || layers > 64) throw std::invalid_argument("layers: 1 to 64");
   }
 
@@ -55,14 +56,17 @@ class Training {
     guard_ = GuardRule{on, has_mean, spike, mean, decay, seen, settled};
   }
 
-  // Updates as (steps, ids, targets, fresh, rate, number). Returns how many were applied, and (nats, norm, clipped) of each,
-  // and of one more where the guard refused it.
+  // Updates as (steps, ids, targets, fresh, rate, number, seeds); the seeds are those of the masks of the embedding, between
+  // layers, and behind the top one. Returns how many were applied, and (nats, norm,
+  // clipped) of each, and of one more where the guard refused it.
   std::tuple<i64, std::vector<std::tuple<double, double, bool>>> run(
-      const std::vector<std::tuple<i64, std::size_t, std::size_t, bool, double, i64>>& given, std::size_t h, std::size_t c,
-      int threads) {
+      const std::vector<std::tuple<i64, std::size_t, std::size_t, bool, double, i64, std::tuple<u64, u64, u64>>>& given,
+      std::size_t h, std::size_t c, int threads) {
     std::vector<Update> updates;
-    for (const auto& [steps, ids, targets, fresh, lr, number] : given) {
-      Update u{steps, reinterpret_cast<const i64*>(ids), reinterpret_cast<const i64*>(targets), fresh, lr, number, 0, 0, false};
+    for (const auto& [steps, ids, targets, fresh, lr, number, seeds] : given) {
+      const auto [table, layers, output] = seeds;
+      Update u{steps, reinterpret_cast<const i64*>(ids), reinterpret_cast<const i64*>(targets), fresh, lr, number, 0, 0, false,
+               table, layers, output};
       for (i64 i = 0; i < steps * model_.shape_.B; ++i)
         for (const i64 id : {u.ids[i], u.targets[i]})
           if (id < 0 || id >= model_.shape_.V)
@@ -91,7 +95,7 @@ template <class Real>
 void bind_one(nb::module_& m, const char* name) {
   using Self = Training<Real>;
   nb::class_<Self>(m, name)
-      .def(nb::init<int, i64, i64, i64, i64, i64, bool, int, double, double, double, double, double>())
+      .def(nb::init<int, i64, i64, i64, i64, i64, bool, int, double, double, double, double, double, double, double>())
       .def("set", &Self::set)
       .def("guard", &Self::guard)
       .def("run", &Self::run);

@@ -43,7 +43,8 @@ struct Learner {
       std::vector<Update> updates;
       for (i64 k = at; k < n && k < at + together; ++k) {
         const i64* from = text.data() + k * steps * shape_.B;
-        updates.push_back({steps, from, from + shape_.B, k == 0, lr, k + 1, 0, 0, false});
+        const u64 seed = static_cast<u64>(k);
+        updates.push_back({steps, from, from + shape_.B, k == 0, lr, k + 1, 0, 0, false, 11 * seed, 12 * seed, ~seed});
       }
       const i64 count = static_cast<i64>(updates.size());
       CHECK(model.run(updates.data(), count, h.data(), c.data(), guard, how) == count);
@@ -73,13 +74,13 @@ struct Learner {
   }();
 };
 
-LanguageShape shape_of(Cell cell, i64 layers, i64 H, i64 E, Rule rule) {
-  return {cell, layers, H, 13, E, 3, false, Optimiser{rule, 0.9, 0.99, 1e-8}, 0.5, 0.0};
+LanguageShape shape_of(Cell cell, i64 layers, i64 H, i64 E, Rule rule, double p) {
+  return {cell, layers, H, 13, E, 3, false, Optimiser{rule, 0.9, 0.99, 1e-8}, 0.5, 0.0, p, p / 2};
 }
 
-// The gradient against central differences of the loss.
-void differences(Cell cell, i64 layers, i64 H, i64 E) {
-  LanguageShape shape = shape_of(cell, layers, H, E, Rule::sgd);
+// The gradient against central differences of the loss, dropout's masks staying as they are.
+void differences(Cell cell, i64 layers, i64 H, i64 E, double p) {
+  LanguageShape shape = shape_of(cell, layers, H, E, Rule::sgd, p);
   shape.clip_norm = 0;  // the gradient as it is
   Learner<double> learner(shape);
   for (auto& p : learner.trained) p.decay = 0;
@@ -99,10 +100,10 @@ void differences(Cell cell, i64 layers, i64 H, i64 E) {
 }
 
 template <class Real>
-void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule) {
-  Learner<Real> one(shape_of(cell, 2, H, E, rule));
+void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule, double p) {
+  Learner<Real> one(shape_of(cell, 2, H, E, rule, p));
   const double before = one.learn(1, 7, 1, 0.0, 1);
-  Learner<Real> alone(shape_of(cell, 2, H, E, rule)), together(shape_of(cell, 2, H, E, rule));
+  Learner<Real> alone(shape_of(cell, 2, H, E, rule, p)), together(shape_of(cell, 2, H, E, rule, p));
   const double after = alone.learn(20, 7, 1, rule == Rule::sgd ? 0.1 : 0.02, 1);
   CHECK(together.learn(20, 7, 6, rule == Rule::sgd ? 0.1 : 0.02, 3) == after);
   CHECK(std::isfinite(after) && after < before + 1.0);
@@ -111,16 +112,43 @@ void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule) {
   for (std::size_t j = 0; j < alone.h.size(); ++j) CHECK(alone.h[j] == together.h[j] && alone.c[j] == together.c[j]);
 }
 
+// The kernel's masks, counter by counter; in place as elsewhere; the same for any number of threads.
+template <class Real>
+void masks(double p, i64 T, i64 B, i64 N) {
+  const Dropout drop{p, 0x123456789ABCDEFull, dropout_stream(2)};
+  const std::size_t size = static_cast<std::size_t>(T * B * N);
+  std::vector<Real> mask(size, 7), x(size), y(size);
+  const auto& k = kernels<Real>(chosen());
+  k.drop(drop, nullptr, mask.data(), T, B, N, 1);
+  Random random{3};
+  for (auto& one : x) one = static_cast<Real>(random.next());
+  k.drop(drop, x.data(), y.data(), T, B, N, 3);
+  i64 lost = 0;
+  for (i64 i = 0; i < T * B * N; ++i) {
+    const i64 n = i % N, b = i / N % B, t = i / N / B;
+    const Philox drawn = philox(static_cast<u32>(n / 4), static_cast<u32>(b), static_cast<u32>(t), drop.stream, drop.seed);
+    const Real factor = drawn.words[n % 4] < p * 4294967296.0 ? Real(0) : static_cast<Real>(1 / (1 - p));
+    const std::size_t at = static_cast<std::size_t>(i);
+    CHECK(mask[at] == factor && y[at] == x[at] * factor);
+    lost += factor == 0;
+  }
+  CHECK(std::fabs(static_cast<double>(lost) - p * static_cast<double>(size)) <= 5 * std::sqrt(p * static_cast<double>(size)));
+  k.drop(drop, x.data(), x.data(), T, B, N, 2);
+  CHECK(x == y);
+}
+
 }  // namespace
 
-// Whole updates: gradients, and the same bits for any number of threads and of updates in a call.
+// Whole updates: gradients, and the same bits for any number of threads and of updates in a call, without and with dropout.
 void test_training() {
+  masks<float>(0.3, 3, 2, 1), masks<double>(0.15, 2, 3, 130), masks<float>(0.5, 5, 300, 70), masks<float>(1e-11, 1, 1, 9);
   for (Cell cell : {Cell::lstm, Cell::gru, Cell::rnn_tanh}) {
-    differences(cell, 1, 5, 0), differences(cell, 2, 19, 4);
+    differences(cell, 1, 5, 0, 0.0), differences(cell, 2, 19, 4, 0.0);
+    differences(cell, 1, 5, 3, 0.4), differences(cell, 3, 6, 4, 0.3);
     for (i64 H : {3, 37}) {
-      threads_and_calls<float>(cell, H, 0, Rule::adamw);
-      threads_and_calls<double>(cell, H, 4, Rule::adagrad);
+      threads_and_calls<float>(cell, H, 0, Rule::adamw, 0.0);
+      threads_and_calls<double>(cell, H, 4, Rule::adagrad, 0.2);
     }
-    threads_and_calls<float>(cell, 70, 20, Rule::sgd);
+    threads_and_calls<float>(cell, 70, 20, Rule::sgd, 0.2);
   }
 }

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from unrolled.settings import from_dict, to_dict
 from unrolled.tasks.language.config import CELLS, INITS, LanguageConfig
 from unrolled.tasks.language.model import LanguageModel, state_from_dict, state_to_dict
 from unrolled.tasks.language.sizes import count_parameters, readable
+from unrolled.training.resume import check_settings
 
 SHAPES = [
     {},
@@ -121,11 +123,52 @@ def test_dropout_acts_in_training_only_and_in_all_three_places():
     ids = torch.randint(5, (6, 2))
     assert model.rnn.dropout == 0.5
     seen = []
-    model.dropout.register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape)))
+    for drop in (model.embedding_dropout, model.dropout):
+        drop.register_forward_hook(lambda module, args, out: seen.append((tuple(out.shape), int((out == 0).sum()))))
     assert not torch.equal(model(ids)[0], model(ids)[0])
-    assert seen[:2] == [(6, 2, 8), (6, 2, 32)]
+    assert [shape for shape, _ in seen[:2]] == [(6, 2, 8), (6, 2, 32)]
+    assert all(0.3 < zeros / math.prod(shape) < 0.7 for shape, zeros in seen)
     model.eval()
     assert torch.equal(model(ids)[0], model(ids)[0])
+
+
+def test_a_mask_of_the_table_is_one_for_each_unit_of_a_chunk():
+    torch.manual_seed(1)
+    config = LanguageConfig(cell="rnn-tanh", hidden=7, dropout=0.9, embedding=50, embedding_dropout=0.4,
+                            embedding_mask="table")  # fmt: skip
+    model = LanguageModel(5, config).double()
+    model.rnn.weight_hh_l0.data.zero_()  # h depends on the unit alone
+    ids = torch.randint(5, (30, 2))
+    tables = []
+    model.embedding_dropout.register_forward_hook(lambda module, args, out: tables.append(out))
+    first, second = model.features(ids)[0], model.features(ids)[0]
+    for found, table in zip((first, second), tables, strict=True):
+        kept = table != 0
+        assert 0.5 < kept.double().mean() < 0.7
+        assert not (kept == kept[0]).all(), "not whole columns"
+        torch.testing.assert_close(table[kept], model.embedding.weight[kept] / 0.6)
+        bias = model.rnn.bias_ih_l0 + model.rnn.bias_hh_l0
+        torch.testing.assert_close(found, torch.tanh(table[ids] @ model.rnn.weight_ih_l0.t() + bias))
+    assert not torch.equal(first, second)
+    model.eval()
+    assert model.embedding_dropout(model.embedding.weight) is model.embedding.weight
+
+
+def test_rates_of_dropout_on_the_embedding():
+    assert LanguageConfig(dropout=0.3).embedding_rate == 0.3
+    assert LanguageConfig(dropout=0.3, embedding_dropout=0.0).embedding_rate == 0
+    assert LanguageConfig(embedding_dropout=0.2).embedding_rate == 0.2
+    assert LanguageConfig(dropout=0.3, input="one-hot").embedding_rate == 0
+
+
+def test_settings_saved_before_there_were_masks_of_the_table_mean_what_they_did():
+    new = {"model": to_dict(LanguageConfig(dropout=0.2))}
+    old = {"model": {k: v for k, v in new["model"].items() if k not in ("embedding_dropout", "embedding_mask")}}
+    config = from_dict(LanguageConfig, old["model"], "config.json")
+    check_settings(old, {"model": to_dict(config)})
+    model = LanguageModel(5, config)
+    assert isinstance(model.embedding_dropout, torch.nn.Dropout)
+    assert model.embedding_dropout.p == 0.2
 
 
 def test_readable():

@@ -44,12 +44,17 @@ class Spy:
             monkeypatch.setattr(whole, "refusal", lambda *_: "switched off by the test")
 
 
-def trained(corpus: Any, folder: Any, model: dict[str, Any], **train: Any) -> tuple[Trainer, Any, dict[str, Tensor]]:
+DROPOUT = {"dropout": 0.3, "embedding_mask": "table"}
+
+
+def trained(
+    corpus: Any, folder: Any, model: dict[str, Any], *, resume: bool = False, **train: Any
+) -> tuple[Trainer, Any, dict[str, Tensor]]:
     settings = {"steps": 25, "batch": 4, "bptt": "9", "lr": 5e-3, "warmup": 3, "sample_every": 0, "seed": 5,
                 "dtype": "float64", "eval_every": 1000, "checkpoint_every": 1000}  # fmt: skip
     config = TrainConfig(**{**settings, **train})
     shape = LanguageConfig(**{"cell": "lstm", "layers": 1, "hidden": 11, **model})
-    trainer = Trainer(LanguageTask(corpus, shape, config), config, folder)
+    trainer = Trainer(LanguageTask(corpus, shape, config), config, folder, resume=resume)
     result = trainer.train()
     return trainer, result, {n: w.clone() for n, w in trainer.model.state_dict().items()}
 
@@ -67,6 +72,15 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
          "clip_value": 0.05, "lr": 0.01},
     ),
     "both clips": ({}, {"clip_norm": 0.3, "clip_value": 0.02}),
+    "lstm, dropout of the table": ({"dropout": 0.3, "embedding_mask": "table"}, {}),
+    "gru, three layers, two rates": (
+        {"cell": "gru", "layers": 3, "dropout": 0.2, "embedding_dropout": 0.4, "embedding_mask": "table"}, {}
+    ),
+    "tanh, one-hot, dropout": ({"cell": "rnn-tanh", "input": "one-hot", "dropout": 0.25}, {"optimiser": "adagrad"}),
+    "relu, two layers, dropout behind them alone": (
+        {"cell": "rnn-relu", "layers": 2, "dropout": 0.5, "embedding_dropout": 0.0}, {"optimiser": "sgd", "lr": 0.3}
+    ),
+    "lstm, dropout of the table alone": ({"embedding_dropout": 0.5, "embedding_mask": "table", "layers": 2}, {}),
     "a sum": ({}, {"loss_reduction": "sum", "schedule": "constant"}),
 }  # fmt: skip
 
@@ -90,18 +104,22 @@ def test_whole_updates_equal_autograd(corpus, tmp_path, monkeypatch, case: str, 
         torch.testing.assert_close(a.live.carry[name], b.live.carry[name], **table)
     assert found.train == pytest.approx(expected.train, rel=1e-9 if dtype == "float64" else 1e-5)
     assert found.dev.nats == pytest.approx(expected.dev.nats, rel=1e-9 if dtype == "float64" else 1e-5)
+    assert torch.equal(a.live.tree()["rng"]["cpu"], b.live.tree()["rng"]["cpu"])
     if dtype == "float64":
         assert a.meter.norms == pytest.approx(b.meter.norms)
     assert (a.meter.clipped, a.meter.units) == (b.meter.clipped, b.meter.units)
 
 
-def test_neither_threads_nor_the_number_of_updates_in_a_call_change_a_bit(corpus, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("dropout", [{}, DROPOUT], ids=["plain", "dropout"])
+def test_neither_threads_nor_the_number_of_updates_in_a_call_change_a_bit(
+    corpus, tmp_path, monkeypatch, dropout: dict[str, Any]
+) -> None:
     results = []
     for k, (threads, most) in enumerate([(1, 1), (2, 1000), (2, 3)]):
         spy = Spy(monkeypatch)
         ahead = Trainer._ahead
         monkeypatch.setattr(Trainer, "_ahead", lambda t, seconds, most=most, a=ahead: min(most, a(t, 1e-9)))
-        model = {"layers": 2, "hidden": 40}
+        model = {"layers": 2, "hidden": 40, **dropout}
         results.append(trained(corpus, tmp_path / str(k), model, dtype="float32", threads=threads, batch=8)[2])
         assert max(spy.calls) == min(most, 10)  # a line is written every ten updates
         monkeypatch.undo()
@@ -109,7 +127,24 @@ def test_neither_threads_nor_the_number_of_updates_in_a_call_change_a_bit(corpus
         assert all(torch.equal(results[0][n], other[n]) for n in other)
 
 
-def test_the_guard_takes_an_update_back(corpus, tmp_path, monkeypatch) -> None:
+def test_resumed_with_dropout_equals_uninterrupted(corpus, tmp_path, monkeypatch) -> None:
+    """To the bit; by autograd from there on to rounding: the masks go on in the same random stream."""
+    model = {"layers": 2, **DROPOUT}
+    expected = trained(corpus, tmp_path / "whole", model, schedule="constant")[2]
+    for name in ("whole again", "autograd"):
+        trained(corpus, tmp_path / name, model, schedule="constant", steps=11)
+        torch.rand(5)  # what others draw in between must not matter
+        with monkeypatch.context() as patch:
+            spy = Spy(patch, off=name == "autograd")
+            found = trained(corpus, tmp_path / name, model, schedule="constant", resume=True)[2]
+        assert sum(spy.calls) == (0 if name == "autograd" else 14)
+        table = {"rtol": 1e-9, "atol": 1e-10} if name == "autograd" else {"rtol": 0, "atol": 0}
+        for weight in expected:
+            torch.testing.assert_close(found[weight], expected[weight], **table)
+
+
+@pytest.mark.parametrize("dropout", [{}, {"dropout": 0.1, "embedding_mask": "table"}], ids=["plain", "dropout"])
+def test_the_guard_takes_an_update_back(corpus, tmp_path, monkeypatch, dropout: dict[str, Any]) -> None:
     """A rate that explodes trips the guard at the same updates, and with the same end, either way."""
     ended = []
     for name, off in (("whole", False), ("autograd", True)):
@@ -119,7 +154,7 @@ def test_the_guard_takes_an_update_back(corpus, tmp_path, monkeypatch) -> None:
             messages: list[str] = []
             patch.setattr(Trainer, "_say", lambda t, text, m=messages: m.append(text))
             _, result, weights = trained(
-                corpus, tmp_path / name, {"cell": "rnn-tanh"}, steps=120, guard_interval=7, **rates
+                corpus, tmp_path / name, {"cell": "rnn-tanh", **dropout}, steps=120, guard_interval=7, **rates
             )
             assert bool(spy.calls) is not off
             ended.append((messages, result.steps, weights))
@@ -133,6 +168,8 @@ def test_the_guard_takes_an_update_back(corpus, tmp_path, monkeypatch) -> None:
     ("model", "train"),
     [
         ({"tied": True, "embedding": 11}, {}),
+        ({"dropout": 0.1}, {}),
+        ({"embedding_dropout": 0.1, "embedding_mask": "token"}, {}),
         ({"layer_norm": True}, {}),
         ({"zoneout": 0.1}, {}),
         ({"engine": "reference"}, {}),

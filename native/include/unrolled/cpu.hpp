@@ -1,6 +1,7 @@
 // Which instructions this machine has, and the kernels made for them.
 #pragma once
 
+#include "unrolled/masks.hpp"
 #include "unrolled/recurrent.hpp"
 #include "unrolled/stepper.hpp"
 #include "unrolled/training.hpp"
@@ -22,6 +23,8 @@ struct Kernels {
   void (*activate)(int which, const Real* x, Real* y, i64 n);  // 0 exp, 1 sigmoid, 2 tanh: for the self-test
   // C (M, N) = A (M, K) B^T (N, K), rows dense: the core's own product, for the self-test and benchmarks.
   void (*product)(i64 M, i64 N, i64 K, const Real* a, const Real* b, Real* c, int threads);
+  // y = x times a mask of (T, B, N), rows dense; x null: the mask itself; x may be y. The same call draws the same mask.
+  void (*drop)(const Dropout&, const Real* x, Real* y, i64 T, i64 B, i64 N, int threads);
   // Generation: weights into a stepper's panels, and a call of it.
   void (*step_pack)(StepperData<Real>&, const StepLayer<Real>*, const Real* head, const Real* head_bias, int threads);
   bool (*step_play)(StepperData<Real>&, Play<Real>&, const Run&);

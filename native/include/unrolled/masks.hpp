@@ -5,9 +5,16 @@
 
 namespace unrolled {
 
-// Inverted dropout (T, B, N): 0 with probability p, otherwise 1 / (1 - p).
-template <class Real>
-void fill_dropout(Real* out, double p, u64 seed, u32 stream, i64 T, i64 B, i64 N, int threads);
+// Inverted dropout of (T, B, N): a factor of 0 with probability p, otherwise of 1 / (1 - p).
+struct Dropout {
+  double p;
+  u64 seed;
+  u32 stream;
+};
+
+// The streams of a language model's masks, those of unrolled/engines/masks.py: behind a layer, and of the embedding.
+constexpr u32 dropout_stream(i64 layer) { return 3u << 24 | static_cast<u32>(layer) << 4; }
+constexpr u32 embedding_stream = 4u << 24;
 
 struct Philox {
   u32 words[4];

@@ -1,6 +1,7 @@
 // A language model's whole update: forward, loss, backward, clipping and the optimiser's rule, several in one call.
 #pragma once
 
+#include "unrolled/masks.hpp"
 #include "unrolled/memory.hpp"
 #include "unrolled/recurrent.hpp"
 
@@ -53,6 +54,9 @@ struct LanguageShape {
   bool sum;                // the objective is the sum over steps, averaged over the rows; else the mean
   Optimiser optimiser;
   double clip_norm, clip_value;  // 0: off
+  // Rates, 0: off. Behind each layer a mask drawn anew for each step and row; of the embedding one mask an update, on the
+  // elements of its table (V, E), so that the input product stays one for each unit.
+  double dropout = 0, embedding_dropout = 0;
 };
 
 // A weight that is not trained has no gradient.
@@ -71,6 +75,7 @@ struct Update {
   i64 count;                 // the update's number in the optimiser, from 1
   double nats, norm;         // out: mean nats a unit, the gradient's norm before clipping
   bool clipped;              // out
+  u64 table_seed = 0, layers_seed = 0, output_seed = 0;  // of the masks of the embedding, between layers, behind the top one
 };
 
 // Owned by the binding. Weights, their gradients and the optimiser's numbers stay the caller's.
@@ -94,12 +99,15 @@ class LanguageTraining {
   void forward(const Update& u, const Real* h, const Real* c, const Run& run);
   double losses(const Update& u, const Run& run);
   void backward(const Update& u, const Real* h, const Real* c, const Run& run);
-  void embed(const Run& run);
-  void embed_backward(const Run& run);
+  void embed(const Update& u, const Run& run);
+  void embed_backward(const Update& u, const Run& run);
+  Dropout behind(i64 l, const Update& u) const;
+  const Real* passed_on(i64 l, const Update& u) const;
   Layer<Real> layer_at(i64 l, const Update& u, const Real* h, const Real* c) const;
 
   i64 room_ = 0;
-  Array<Real> outputs_, gates_, cells_, d_h_, dx_, h_n_, c_n_, zeros_, table_, d_table_, turned_, embedded_;
+  Array<Real> outputs_, gates_, cells_, d_h_, dx_, h_n_, c_n_, zeros_, table_, d_table_, turned_, embedded_,
+      dropped_, thinned_;
 };
 
 }  // namespace unrolled

@@ -4,6 +4,7 @@
 #include "unrolled/cpu.hpp"
 
 #include "backward.hpp"
+#include "dropout.hpp"
 #include "forward.hpp"
 #include "head.hpp"
 #include "stepper.hpp"
@@ -88,7 +89,7 @@ void product_of(i64 M, i64 N, i64 K, const typename S::Real* a, const typename S
 template <class S>
 const Kernels<typename S::Real>& table_of() {
   static constexpr Kernels<typename S::Real> table{
-      forward_of<S>, backward_of<S>, activate_of<S>, product_of<S>, step_pack_of<S>,
+      forward_of<S>, backward_of<S>, activate_of<S>, product_of<S>, drop_of<S>, step_pack_of<S>,
       step_play_of<S>, head_of<S>, norm_of<S>, clip_of<S>, update_of<S>};
   return table;
 }

@@ -15,8 +15,8 @@ _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
-RECURRENT_DROPOUT, ZONEOUT, DROPOUT = 1, 2, 3
-"""Kinds of mask: the top byte of a stream number."""
+RECURRENT_DROPOUT, ZONEOUT, DROPOUT, EMBEDDING = 1, 2, 3, 4
+"""Kinds of mask, the top byte of a stream number. DROPOUT is behind a layer, EMBEDDING on an embedding's table."""
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

@@ -25,6 +25,13 @@ class LanguageConfig:
     )
     tied: bool = option(False, "share the embedding with the output layer")
     dropout: float = option(0.0, "dropout on the embedding, between layers and before the output", min=0.0, below=1.0)
+    embedding_dropout: float | None = option(
+        None, "dropout on the embedding (default: as --dropout)", min=0.0, below=1.0
+    )
+    embedding_mask: str | None = option(
+        None, "what a mask on the embedding is drawn for: each token of an update, or once for the table, which trains "
+        "faster (default: token)", choices=("token", "table"),
+    )  # fmt: skip
     recurrent_dropout: float = option(0.0, "dropout of the recurrent state, one mask a sequence", min=0.0, below=1.0)
     zoneout: float = option(0.0, "probability that a unit keeps its previous state", min=0.0, below=1.0)
     layer_norm: bool = option(False, "layer normalisation inside the cell")
@@ -55,3 +62,10 @@ class LanguageConfig:
         if self.embedding is not None:
             return self.embedding
         return self.hidden if self.tied else min(128, self.hidden)
+
+    @property
+    def embedding_rate(self) -> float:
+        """Probability of dropout on the embedding, 0 where there is none."""
+        if self.input == "one-hot":
+            return 0.0
+        return self.dropout if self.embedding_dropout is None else self.embedding_dropout

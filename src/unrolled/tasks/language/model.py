@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unrolled.engines import masks
 from unrolled.state import zeros
 from unrolled.tasks.language.config import LanguageConfig
+from unrolled.tasks.language.dropout import SeededDropout
 from unrolled.tasks.layer import recurrent_layer
 
 State = Any
@@ -27,9 +29,14 @@ TIED_STD = 0.3
 class LanguageModel(nn.Module):
     """``h = rnn(embed(ids))``, ``scores = W_hy h + b_y``: the lecture's character model, any cell and depth.
 
-    Dropout acts on the embedding's output, between layers and before the head. One-hot input is a lookup of rows of
-    ``weight_ih_l0``; nothing one-hot is ever built. With ``tied`` the head shares the embedding's weight (Press & Wolf
-    2017, arXiv:1608.05859), and ``state_dict()`` holds it once, as ``embedding.weight``.
+    Dropout acts on the embedding, between layers and before the head. On the embedding its mask is drawn anew for each
+    token, or with ``embedding_mask="table"`` once for each call, for every element of the table (V, E): a unit then has
+    the same mask wherever it stands in the chunk, as in the embedding dropout of Gal & Ghahramani (2016,
+    arXiv:1512.05287, section 4.2), which drops whole rows, and the input product is made once for each unit.
+
+    One-hot input is a lookup of rows of ``weight_ih_l0``; nothing one-hot is ever built. With ``tied`` the head shares
+    the embedding's weight (Press & Wolf 2017, arXiv:1608.05859), and ``state_dict()`` holds it once, as
+    ``embedding.weight``.
 
     The head starts small, N(0, 0.01/H) with bias 0, so that the first loss is ln V (within 3 %); ten times smaller
     behind ReLU, whose h has no bound. A tied weight serves as the embedding as well and starts at N(0, 0.09/H), at most
@@ -51,7 +58,13 @@ class LanguageModel(nn.Module):
             self.embedding = nn.Embedding(V, size)
         self.rnn = recurrent_layer(size, config)
         self.head = nn.Linear(config.hidden, V)
-        self.dropout = nn.Dropout(config.dropout)
+        table = config.embedding_mask == "table"
+        self.embedding_dropout = (
+            SeededDropout(config.embedding_rate, masks.stream(masks.EMBEDDING, 0, 0))
+            if table
+            else nn.Dropout(config.embedding_rate)
+        )
+        self.dropout = SeededDropout(config.dropout, masks.stream(masks.DROPOUT, config.layers - 1, 0))
         self._initialise()
         if config.tied:
             assert self.embedding is not None  # LanguageConfig refuses tied one-hot input
@@ -90,10 +103,11 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """The top layer's h at every step, before dropout and head: (T, B) ids to (T, B, H), and the state."""
         x, table = ids, None
-        if self.embedding is not None and self.training and self.dropout.p > 0:
-            x = self.dropout(self.embedding(ids))
+        drop = self.embedding_dropout
+        if self.embedding is not None and self.training and drop.p > 0 and isinstance(drop, nn.Dropout):
+            x = drop(self.embedding(ids))
         elif self.embedding is not None:  # the input product once for each unit of the vocabulary, not for each token
-            table = self.embedding.weight
+            table = drop(self.embedding.weight)
         output, state = self.rnn(x, state, lengths=lengths, resets=resets, embedding=table)
         return output, state
 

@@ -68,7 +68,7 @@ def activations_per_unit(V: int, config: LanguageConfig) -> int:
     H, G = config.hidden, GATES[config.cell]
     inputs = config.embedding_size if config.input == "embedding" else 0
     layer = (2 * G + 2 * STATES[config.cell]) * H
-    masks = (inputs + config.layers * H) if config.dropout else 0
+    masks = inputs * (config.embedding_rate > 0) + config.layers * H * (config.dropout > 0)
     return inputs + config.layers * layer + masks + 3 * V
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unrolled.data.streams import Chunk
 from unrolled.engines import native
+from unrolled.engines.masks import draw_seed
 from unrolled.engines.native import core
 from unrolled.tasks.base import GuardView, Made, Updating
 from unrolled.tasks.language.model import LanguageModel
@@ -36,7 +37,9 @@ def refusal(model: LanguageModel, steps: int, rows: int) -> str | None:
         return native.missing() or f"the model was made for engine {config.engine}"
     if weight.device.type != "cpu" or weight.dtype not in native.DTYPES:
         return "the compiled core trains in float32 and float64 on a CPU"
-    for name in ("dropout", "recurrent_dropout", "zoneout", "layer_norm", "tied"):
+    if config.embedding_rate and config.embedding_mask != "table":
+        return "a whole update has no dropout of each token's embedding"
+    for name in ("recurrent_dropout", "zoneout", "layer_norm", "tied"):
         if getattr(config, name):
             return f"a whole update has no {name}"
     if steps * rows * model.V > SCORES or (model.embedding is not None and steps * rows < model.V):
@@ -63,7 +66,7 @@ class WholeUpdates:
         self._core: Core = make(
             native.CODES.index(config.cell), config.layers, config.hidden, model.V,
             0 if embedding is None else embedding.embedding_dim, rows, reduction == "sum", RULES.index(self.rule.name),
-            *betas, eps, updating.clip_norm, updating.clip_value,
+            *betas, eps, updating.clip_norm, updating.clip_value, config.dropout, config.embedding_rate,
         )  # fmt: skip
         self._grads: dict[Tensor, Tensor] = {p: torch.empty_like(p) for p in model.parameters() if p.requires_grad}
 
@@ -80,9 +83,10 @@ class WholeUpdates:
             guard.settled) if guard is not None else (0.0, False, 0.0, 0, 0.0, 0)),
         )  # fmt: skip
         given = [
-            (len(c.x), _address(c.x), _address(c.y), c.fresh or (k == 0 and not carry), rate, number + 1 + k)
+            (len(c.x), _address(c.x), _address(c.y), c.fresh or (k == 0 and not carry), rate, number + 1 + k,
+             self._seeds())
             for k, (c, rate) in enumerate(zip(chunks, rates, strict=True))
-        ]
+        ]  # fmt: skip
         threads = core.threads()
         done, figures = self._core.run(
             given, state["h"].data_ptr(), state["c"].data_ptr() if self.has_c else 0, threads
@@ -91,6 +95,14 @@ class WholeUpdates:
             for p in self._grads:
                 self.optimiser.state[p]["step"] += done
         return Made(done, figures, state)
+
+    def _seeds(self) -> tuple[int, int, int]:
+        """Of an update's masks: the embedding, between layers, before the head. Drawn where there is such a mask, in
+        the order in which the model itself draws them."""
+        config = self.model.config
+        drops = (config.embedding_rate > 0, config.dropout > 0 and config.layers > 1, config.dropout > 0)
+        table, between, head = (int(draw_seed()) if drop else 0 for drop in drops)
+        return table, between, head
 
     def _set(self) -> int:
         """Tell the core where everything lies now; how many updates the optimiser has made."""
