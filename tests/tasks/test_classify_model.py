@@ -250,6 +250,10 @@ def test_class_weights_have_mean_one_over_the_examples() -> None:
     assert float((weights * torch.tensor([90, 10, 0])).sum()) == pytest.approx(100, rel=0.01)
     assert float(weights[1] / weights[0]) == pytest.approx(9.0)
     assert _class_weights([90, 10], "none") is None
+    for how, ratio in (("sqrt", 3.0), ("fourth-root", 3.0**0.5)):
+        weights = _class_weights([90, 10, 0], how)
+        assert weights is not None
+        assert float(weights[1] / weights[0]) == pytest.approx(ratio)
 
 
 def test_ngrams_are_runs_inside_one_sequence() -> None:

@@ -34,7 +34,10 @@ SLACK = 10
 CASES: tuple[tuple[dict[str, object], dict[str, object]], ...] = (
     ({"cell": "lstm", "embedding": 9}, {"optimiser": "adamw", "weight_decay": 0.1, "clip_norm": 0.3}),
     ({"cell": "lstm", "input": "one-hot", "layers": 2}, {"optimiser": "sgd", "lr": 0.3}),
-    ({"cell": "gru", "embedding": 9, "layers": 2}, {"optimiser": "adam", "clip_value": 0.01}),
+    (
+        {"cell": "gru", "embedding": 9, "layers": 2, "dropout": 0.3, "embedding_mask": "table"},
+        {"optimiser": "adam", "clip_value": 0.01},
+    ),
     ({"cell": "gru", "input": "one-hot"}, {"optimiser": "adagrad", "lr": 0.05}),
     ({"cell": "rnn-tanh", "input": "one-hot", "single_bias": True}, {"optimiser": "min-char-rnn-adagrad", "lr": 0.01}),
     ({"cell": "rnn-relu", "embedding": 9}, {"optimiser": "sgd", "lr": 0.1, "clip_norm": 0.2, "clip_value": 0.05}),
@@ -49,11 +52,15 @@ def whole_updates() -> Iterator[Finding]:
         for shape, train in CASES:
             config = LanguageConfig(**{"hidden": 19, **shape})  # type: ignore[arg-type]
             training = TrainConfig(**{"lr": 1e-2, "clip_norm": 0.0, **train})  # type: ignore[arg-type]
-            wanted = _expected(config, training)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(4)  # both draw the seeds of their masks, in the same order
+                wanted = _expected(config, training)
             for dtype in (torch.float32, torch.float64):
                 for isa in native.supported_isas():
                     native.set_isa(isa)
-                    worst, where = distance(_found(config, training, dtype), wanted)
+                    with torch.random.fork_rng(devices=[]):
+                        torch.manual_seed(4)
+                        worst, where = distance(_found(config, training, dtype), wanted)
                     yield Finding(
                         f"native {isa}", f"whole updates, {config.cell}, {training.optimiser}",
                         str(dtype).removeprefix("torch."), worst, SLACK * LIMITS[dtype], where, UPDATES,

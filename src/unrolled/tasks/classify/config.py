@@ -12,7 +12,8 @@ from unrolled.tasks.language.config import CELLS, INITS
 UNITS = ("auto", "char", "word")
 POOLS = ("last", "mean", "max", "attention", "concat")
 TARGETS = ("class", "several", "number")
-WEIGHTS = ("none", "balanced", "sqrt")
+WEIGHTS = {"none": 0.0, "balanced": 1.0, "sqrt": 0.5, "fourth-root": 0.25}
+"""What one over a class's frequency is raised to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +85,8 @@ class ClassifyConfig:
     layer_norm: bool = option(False, "layer normalisation inside the cell")
     init: str = option("torch", "initialisation", choices=INITS)
     forget_bias: float | None = option(None, "initial forget bias of an LSTM")
-    class_weights: str = option("none", "weight of a class in the loss: none, one over its frequency (balanced), or "
-                                "the root of that", choices=WEIGHTS)  # fmt: skip
+    class_weights: str = option("none", "weight of a class in the loss: none, one over its frequency (balanced), "
+                                "the root of that, or its fourth root", choices=tuple(WEIGHTS))  # fmt: skip
     smoothing: float = option(0.0, "label smoothing", min=0.0, below=1.0)
     calibrate: bool = option(True, "fit a temperature on the dev part, so that probabilities mean what they say")
     engine: str = option("auto", "what runs the recurrence", choices=("auto", "reference", "aten", "native"))

@@ -20,7 +20,7 @@ from unrolled.tasks import long
 from unrolled.tasks.base import Evaluation, Loss, Report
 from unrolled.tasks.classify import report, scoring
 from unrolled.tasks.classify.coder import Coder
-from unrolled.tasks.classify.config import ClassifyConfig, ClassifyData
+from unrolled.tasks.classify.config import WEIGHTS, ClassifyConfig, ClassifyData
 from unrolled.tasks.classify.model import LONGEST_RUN, Classifier, count_parameters
 from unrolled.tasks.classify.parts import Batch, Part, Training
 from unrolled.tasks.metrics import mean_interval
@@ -275,8 +275,8 @@ def empty_model(coder: Coder, config: ClassifyConfig, target: str) -> Classifier
 
 def _class_weights(counts: list[int], how: str) -> Tensor | None:
     """(K,) with mean 1 over the training examples; None for equal ones."""
-    if how == "none":
+    if WEIGHTS[how] == 0.0:
         return None
     seen = torch.tensor(counts, dtype=torch.float64)
-    weights = seen.clamp(min=1).pow(-1.0 if how == "balanced" else -0.5)
+    weights = seen.clamp(min=1).pow(-WEIGHTS[how])
     return weights * seen.sum() / (weights * seen).sum()
