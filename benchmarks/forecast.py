@@ -54,6 +54,10 @@ SERIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+MEANS = ("smape", "pinball", "coverage", "coverage_plain", "minutes")
+"""Figures of which the mean over the seeds is given."""
+
+
 def write_series(name: str, path: pathlib.Path) -> None:
     from statsmodels.datasets import co2, sunspots
 
@@ -70,10 +74,13 @@ def unrolled(*arguments: str) -> str:
     return result.stdout
 
 
-def train(name: str, data: pathlib.Path, run: pathlib.Path, seed: int, threads: int) -> dict[str, Any]:
-    """Figures of one network, and where its forecasts began."""
+def train(
+    name: str, data: pathlib.Path, run: pathlib.Path, seed: int, threads: int, updates: int | None = None
+) -> dict[str, Any]:
+    """Figures of one network, and where its forecasts began; ``updates`` in place of its own number."""
     about, begun = SERIES[name], time.monotonic()
-    unrolled("train", str(data), *COMMON, *about["data"], *about["model"], *about["train"], "--seed", str(seed),
+    fewer = [] if updates is None else ["--steps", str(updates)]
+    unrolled("train", str(data), *COMMON, *about["data"], *about["model"], *about["train"], *fewer, "--seed", str(seed),
              "--threads", str(threads), "--out", str(run))  # fmt: skip
     rows = run / "rows.tsv"
     unrolled("evaluate", str(run), "--predictions", str(rows))
@@ -131,13 +138,13 @@ def naive(y: np.ndarray[Any, Any], season: int, origins: list[int], steps: int) 
     return float(np.mean([np.abs(y[at - season + ahead] - y[at : at + steps]).mean() for at in origins]))
 
 
-def measure(name: str, seeds: int, threads: int) -> dict[str, Any]:
+def measure(name: str, seeds: int, threads: int, updates: int | None = None) -> dict[str, Any]:
     """The bar of one series: networks, naive forecasts and Holt-Winters from the same origins."""
     about, y = SERIES[name], values_of(name)
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder, f"{name}.csv")
         write_series(name, data)
-        runs = [train(name, data, pathlib.Path(folder, f"run{s}"), s, threads) for s in range(1, seeds + 1)]
+        runs = [train(name, data, pathlib.Path(folder, f"run{s}"), s, threads, updates) for s in range(1, seeds + 1)]
     origins, unit = runs[0]["origins"], runs[0]["unit"]
     n = len(y) - round(len(y) / 10)
     with warnings.catch_warnings():
@@ -148,7 +155,7 @@ def measure(name: str, seeds: int, threads: int) -> dict[str, Any]:
     return {
         "benchmark": "forecast", "series": name, "origins": len(origins), "steps_ahead": about["steps"],
         "mase": statistics.mean(scores), "spread": statistics.stdev(scores) if len(scores) > 1 else 0.0, "each": scores,
-        **{k: statistics.mean(run[k] for run in runs) for k in ("smape", "pinball", "coverage", "minutes")},
+        **{k: statistics.mean(run[k] for run in runs) for k in MEANS},
         "parameters": runs[0]["parameters"], "steps": runs[0]["steps"],
         "naive": {m: naive(y, m, origins, about["steps"]) / unit for m in about["names"]},
         "holt_winters_by_aic": {"name": chosen["name"], "mase": chosen["mae"] / unit},
@@ -168,7 +175,7 @@ def tell(found: dict[str, Any], seeds: int) -> None:
     for key, title in (("holt_winters_by_aic", "Holt-Winters, AIC"), ("holt_winters_best", "Holt-Winters best")):
         print(f"  {title:<17} {found[key]['mase']:.3f} ({found[key]['name']})")
     print(f"  sMAPE {found['smape']:.2f} %, pinball {found['pinball']:.3f}, coverage of the 80 % interval "
-          f"{found['coverage']:.0f} %")  # fmt: skip
+          f"{found['coverage']:.0f} % (the network's own: {found['coverage_plain']:.0f} %)")  # fmt: skip
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     python benchmarks/quality.py NAME... --data DIR [--threads 2] [--quick] [--keep DIR]
 
 NAME is one of the bars (without any, they are listed); DIR holds the data sets, each in a folder of its own. Prints a
-table, then one JSON line; the exit code is 1 where a bar is not reached. Minutes depend on the load of the machine,
-steps do not.
+table, then one JSON line; the exit code is 1 where a bar is not reached. Minutes are of the training alone, on as many
+threads as given, and depend on the load of the machine; steps do not.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def cells(row: Row, judged: bool) -> tuple[str, ...]:
     ]
     bars = [f"{name} {'>=' if how == 'min' else '<='} {limit:g}" for name, (limit, how) in row.bars.items()]
     verdict = ("reached: " if row.passed() else "NOT REACHED: ") if judged else "not judged: "
+    verdict = verdict if bars else "reported, no bar"
     return (row.name, row.task, row.data, row.cell, f"{row.parameters:,}", f"{row.minutes:.2f}", f"{row.steps:,}",
             ", ".join(figures), "; ".join(baselines), row.published, verdict + ", ".join(bars))  # fmt: skip
 

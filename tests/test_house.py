@@ -23,6 +23,7 @@ ORDER = [
     {"presets"},
     {"doctor"},
     {"bench"},
+    {"check", "lab"},
     {"cli"},
 ]
 """Imports run from later rows to earlier ones; rooms of one row do not import each other (the first row may)."""
@@ -77,7 +78,7 @@ def modules_after(statement: str) -> set[str]:
 
 def test_configurations_and_help_import_no_torch() -> None:
     configs = ["data.config", "tasks.language.config", "training.config", "decoding.config", "tasks.caption.config",
-               "tasks.caption.recognise"]  # fmt: skip
+               "tasks.caption.recognise", "lab.config"]  # fmt: skip
     loaded = modules_after("\n".join(f"import unrolled.{c}" for c in configs))
     assert not loaded & {"torch", "numpy"}
     loaded = modules_after(

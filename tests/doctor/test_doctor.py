@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from unrolled.cli import main as cli
-from unrolled.doctor import activations, examination, facts, kernel, selftest
+from unrolled.doctor import activations, examination, facts, kernel, selftest, updates
 from unrolled.doctor.selftest import OPTIONS, SHAPES, Finding
 from unrolled.engines.select import native_missing
+from unrolled.tasks.language.config import CELLS
+from unrolled.tasks.language.whole import RULES
 
 needs_core = pytest.mark.skipif(native_missing() is not None, reason="no compiled core")
 
@@ -50,6 +52,7 @@ def test_every_cell_type_and_instruction_set_is_there(capsys: pytest.CaptureFixt
     native = kernel.native_module()
     for isa in native.supported_isas():
         assert {f"native {isa}: {cell} {dtype}" for cell in selftest.CELLS for dtype in ("float32", "float64")} <= names
+        assert f"native {isa}: whole updates, gru, adagrad float64" in names
         assert {f"native {isa}: {a} {d}" for a in activations.WHICH for d in ("float32", "float64")} <= names
     assert found["facts"]["instructions"]["native uses"] == native.isa()
     assert found["passed"] is True
@@ -100,6 +103,34 @@ def test_a_wrong_activation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(a.passed for a in found if a.dtype == "float32")
     monkeypatch.setattr(activations, "activate", lambda which, x: np.where(np.isnan(x), 0, right(which, x)))
     assert all(math.isclose(a.ulp or 0.0, a.ulp or 0.0) and "nan" in a.wrong for a in activations.measure())
+
+
+@needs_core
+def test_whole_updates_pass_here_with_every_rule() -> None:
+    found = list(updates.whole_updates())
+    assert all(one.passed for one in found), [one for one in found if not one.passed]
+    assert {one.cell.split(", ")[2] for one in found} == set(RULES)
+    assert {one.cell.split(", ")[1] for one in found} == set(CELLS)
+    assert max(one.distance for one in found if one.dtype == "float64") < 1e-13
+
+
+@needs_core
+@pytest.mark.parametrize("wrong", ["rate", "carry", "loss"])
+def test_a_wrong_whole_update_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = updates.WholeUpdates.run
+
+    def other(self: Any, chunks: Any, rates: list[float], *rest: Any) -> Any:
+        made = run(self, chunks, [rate * (1.001 if wrong == "rate" else 1.0) for rate in rates], *rest)
+        if wrong == "carry":
+            made.carry["h"].mul_(1.001)
+        factor = 1.001 if wrong == "loss" else 1.0
+        return made._replace(figures=[(nats * factor, *more) for nats, *more in made.figures])
+
+    monkeypatch.setattr(updates.WholeUpdates, "run", other)
+    monkeypatch.setattr(updates, "CASES", updates.CASES[1:2])
+    found = list(updates.whole_updates())
+    assert found
+    assert not any(one.passed for one in found)
 
 
 def test_a_nan_is_no_small_difference() -> None:

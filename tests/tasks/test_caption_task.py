@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.tasks.caption_cases import corpus_of, small, task_of
 from unrolled.errors import UserError
-from unrolled.tasks.caption import face
+from unrolled.tasks.caption import face, pictures
 from unrolled.tasks.caption.baselines import constant, nearest
 from unrolled.tasks.caption.config import CaptionConfig, CaptionData, CaptionPredict
 from unrolled.tasks.caption.reading import read_corpus
@@ -475,3 +475,15 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
     resumed.train()
     after = resumed.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in whole.model.state_dict().items())
+
+
+def test_the_grid_is_green_where_any_of_a_pictures_captions_says_the_same(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: drawn.append(figure))
+    corpus = corpus_of()
+    rows = corpus.parts["test"][:3]
+    targets = [["a dog", "A Cat"], ["a dog", "a cow"], ["a cat"]]
+    pictures.grid(corpus.pictures, rows, ["a cat"] * 3, targets)(tmp_path / "x.png")
+    axes = drawn[0].axes
+    assert [axis.title.get_color() for axis in axes] == ["#117733", "black", "#117733"]
+    assert [[text.get_text() for text in axis.texts] for axis in axes] == [[], ["a dog"], []]

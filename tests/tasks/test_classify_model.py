@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 from unrolled.data.examples import Ragged
 from unrolled.data.made_names import LANGUAGES, made_names
 from unrolled.errors import UserError
-from unrolled.tasks.classify import model as model_module
+from unrolled.tasks import long
 from unrolled.tasks.classify import scoring
 from unrolled.tasks.classify.baselines import Linear, nearest, ngrams
 from unrolled.tasks.classify.config import CELLS, POOLS, ClassifyConfig
 from unrolled.tasks.classify.model import Classifier, count_parameters
+from unrolled.tasks.classify.parts import Batch
 from unrolled.tasks.classify.report import calibration_error, figures
-from unrolled.tasks.classify.task import _class_weights
+from unrolled.tasks.classify.task import ClassifyTask, _class_weights
 
 LENGTHS = [3, 5, 0, 1]
 
@@ -111,13 +113,67 @@ def test_parameters_by_formula(cell: str, more: dict[str, Any], numbers: bool) -
 
 
 def test_pieces_give_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    found: list[Any] = []
+    read: list[int] = []
+    whole = Classifier._read
+    monkeypatch.setattr(Classifier, "_read", lambda self, x, *rest: (read.append(x.shape[1]), whole(self, x, *rest))[1])
     for piece in (1 << 28, 1):
-        monkeypatch.setattr(model_module, "PIECE", piece)
-        model = make(dropout=0.0).double()
+        monkeypatch.setattr(long, "LIMIT", piece)
+        model = make(dropout=0.0, ngrams=True, ngram_bits=8).double()
         model(ids(), torch.tensor(LENGTHS)).square().sum().backward()
         found.append([p.grad for p in model.parameters()])
+    assert read == [4, *[1] * 8]  # each row twice: the second time for its gradient
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*found, strict=True))  # type: ignore[arg-type]
+
+
+def test_paths_that_are_trained_apart_do_not_see_each_other() -> None:
+    lengths, y = torch.tensor(LENGTHS), torch.tensor([0, 1, 2, 0])
+    for training, number in (("apart", False), ("apart", True), ("together", False)):
+        task = SimpleNamespace(
+            weights=None, model_config=ClassifyConfig(), target="number" if number else "class", nats=None
+        )
+        task.nats = lambda *given, t=task: ClassifyTask.nats(t, *given)  # type: ignore[arg-type]
+        task._objective = lambda *given, t=task: ClassifyTask._objective(t, *given)  # type: ignore[arg-type]
+        grads: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for other in (0.0, 2.0):
+            model = make(ngrams=True, ngram_bits=9, ngram_training=training, ngram_gain=3.0).double()
+            assert model.wide is not None
+            torch.nn.init.normal_(model.wide.weight, generator=torch.Generator().manual_seed(1))
+            paths = model.paths(ids(), lengths)
+            assert torch.allclose(model(ids(), lengths), paths.mean(0) if model.apart else paths.sum(0))
+            model.head.bias.data += torch.tensor([other, 0.0, 0.0])
+            batch = Batch(ids(), lengths, y.double() if number else y)
+            loss = ClassifyTask.loss(task, model, batch, {})  # type: ignore[arg-type]
+            loss.objective.backward()
+            assert model.wide.weight.grad is not None
+            assert model.head.weight.grad is not None
+            grads.append((model.wide.weight.grad, model.head.weight.grad))
+            one = model(ids(), lengths)
+            assert torch.allclose(loss.nats, ClassifyTask.nats(task, model, one, batch.y).mean())  # type: ignore[arg-type]
+        assert torch.equal(grads[0][0], grads[1][0]) == (training == "apart")
+        assert not torch.equal(grads[0][1], grads[1][1])
+
+
+def test_a_linear_path_that_learns_apart_reads_dropped_units_too() -> None:
+    lengths = torch.tensor(LENGTHS)
+    for training in ("apart", "together"):
+        model = make(ngrams=True, ngram_bits=9, ngram_training=training, word_dropout=0.9)
+        assert model.wide is not None
+        torch.nn.init.normal_(model.wide.weight)
+        with torch.no_grad():
+            trained = model.train().paths(ids(), lengths)
+            read = model.eval().paths(ids(), lengths)
+        assert torch.equal(trained[1], read[1]) == (training == "apart")
+        assert not torch.equal(trained[0], read[0])
+
+
+def test_the_gain_of_the_linear_path() -> None:
+    one, two = (make(ngrams=True, ngram_gain=gain).eval() for gain in (1.0, 2.5))
+    for model in (one, two):
+        assert model.wide is not None
+        torch.nn.init.normal_(model.wide.weight, generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor(LENGTHS)
+    assert torch.allclose(two.paths(ids(), lengths)[1], 2.5 * one.paths(ids(), lengths)[1])
 
 
 def test_the_linear_path_scores_the_runs_of_each_example() -> None:

@@ -155,6 +155,20 @@ def test_init_from_takes_classes_by_name(cli: Any, trained: tuple[str, str], tmp
     assert "classes: 1 units kept, 1 new: ax, 2 dropped" in out
 
 
+def test_truncation_is_on_request_and_said(cli: Any, tmp_path: Path) -> None:
+    data, run = table(tmp_path / "words.csv", 60), tmp_path / "run"
+    code, out, err = cli("train", data, "--out", run, "--steps", 2, "--bptt", 3, *SMALL)
+    assert code == 0, err
+    assert "--bptt 3: the gradient is truncated, cut every 3 steps, in" in out
+    assert "truncated: cut every 3 steps (--bptt 3)" in (run / "README.md").read_text()
+    code, out, err = cli("train", data, "--out", tmp_path / "exact", "--steps", 2, *SMALL)
+    assert code == 0, err
+    assert "truncated" not in out
+    assert "exact, over the whole sequence" in (tmp_path / "exact" / "README.md").read_text()
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, tmp_path / "exact")]
+    assert weights[0] != weights[1]
+
+
 def test_verbs_of_the_language_model_are_refused(cli: Any, trained: tuple[str, str]) -> None:
     for arguments in (["sample", trained[0]], ["score", trained[0], trained[1]]):
         code, _, err = cli(*arguments)
@@ -167,9 +181,10 @@ def test_help_is_the_tasks_own(cli: Any, trained: tuple[str, str], monkeypatch: 
     monkeypatch.setenv("COLUMNS", "100")
     shown = cli("train", "--task", "classify", "--help")[1]
     assert "--word-dropout" in shown
-    assert "--bptt" not in shown
+    assert "--stride" not in shown
     assert "--threshold" in cli("predict", trained[0], "--help")[1]
-    assert "--bptt" in cli("train", "--help")[1]
+    assert "--bptt" in shown
+    assert "--stride" in cli("train", "--help")[1]
 
 
 def test_numbers_several_labels_and_a_number(cli: Any, tmp_path: Path) -> None:

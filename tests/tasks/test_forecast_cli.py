@@ -60,7 +60,7 @@ def test_from_a_file_to_forecasts(unrolled, tmp_path):
     assert row["low"] <= row["high"]
     code, out, err = unrolled("evaluate", "run", "--json", "--predictions", "rows.tsv", "--samples", 10)
     assert code == 0, err
-    assert set(json.loads(out)["figures"]) == {"mase", "smape", "pinball", "coverage"}
+    assert set(json.loads(out)["figures"]) == {"mase", "smape", "pinball", "coverage", "coverage_plain"}
     assert (tmp_path / "rows.tsv").read_text().startswith("series\torigin\tstep\t")
     code, out, err = unrolled("train", "--resume", "run", "--steps", 6)
     assert code == 0, err

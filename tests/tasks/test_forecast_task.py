@@ -19,6 +19,7 @@ from unrolled.data.timeline import ROWS
 from unrolled.errors import UserError
 from unrolled.settings import from_dict
 from unrolled.state import select
+from unrolled.tasks import long
 from unrolled.tasks.forecast import face, figures
 from unrolled.tasks.forecast.config import ForecastConfig, ForecastData, ForecastPredict
 from unrolled.tasks.forecast.model import losses, middle
@@ -136,6 +137,45 @@ def test_padding_changes_no_bit_and_a_gap_gets_no_gradient(engine):
     assert not x.grad[more.lengths[1] :, 1].any()
 
 
+def test_a_long_series_in_pieces_has_the_same_gradient(monkeypatch):
+    t = task(data={"dev": 0.0}, model={"layers": 2}, bptt="40", batch=2)
+    torch.manual_seed(1)
+    model, found = t.build().double(), []
+    for limit in (1 << 28, 1000):
+        monkeypatch.setattr(long, "LIMIT", limit)
+        stream, carry = t.stream(), {}
+        for _ in range(2):  # the second continues from a carried state
+            model.zero_grad()
+            loss = t.loss(model, stream.next(), carry)
+            loss.objective.backward()
+            carry = loss.carry
+        found.append([loss.objective, *carry.values(), *(p.grad for p in model.parameters())])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_not_scored_draws_no_dropout():
+    t = task(data={"dev": 0.0, "heldout": 0.0, "season": 4}, model={"dropout": 0.5}, bptt="full", batch=2)
+    torch.manual_seed(1)
+    model = t.build().double().train()
+    chunk = t.stream().next()
+    gap = chunk.weight.copy()
+    gap[3] = False
+    one = dataclasses.replace(chunk, weight=gap)
+    more = dataclasses.replace(
+        one, **{n: np.concatenate((a, np.zeros((9, *a.shape[1:]), a.dtype)))
+                for n, a in (("x", one.x), ("y", one.y), ("weight", one.weight))},
+    )  # fmt: skip
+    read: list[int] = []
+    model.head.register_forward_hook(lambda _, given, __: read.append(len(given[0])))
+    found = []
+    for c in (one, more):
+        torch.manual_seed(2)  # the head's dropout draws a mask for each row that it reads
+        found.append(t.loss(model, c, {}).objective)
+    assert read == [int(gap.any(-1).sum())] * 2
+    assert found[0] == found[1]
+
+
 def test_truncated_bptt_over_a_chunk_as_long_as_the_series_is_the_full_gradient():
     a, b = task(bptt="full", data={"dev": 0.0}), task(bptt="1000", data={"dev": 0.0})
     torch.manual_seed(1)
@@ -233,6 +273,33 @@ def test_a_teacher_forced_step_is_the_first_step_of_a_forecast(model):
     assert found == pytest.approx(z * frame.scale.std[0] + frame.scale.mean[0], rel=1e-9)
 
 
+@pytest.mark.parametrize("covariates", [False, True])
+@pytest.mark.parametrize("model", [{}, {"level": True, "difference": "last"}, {"difference": "both"},
+                                   {"difference": "none", "output": "quantile"}])  # fmt: skip
+def test_a_forecast_is_the_teacher_forced_network_on_a_series_that_grows_by_its_own_predictions(model, covariates):
+    rng = np.random.default_rng(1)
+    found = of(rng.normal(0, 1, (90, 2)).cumsum(0), covariates=rng.normal(0, 1, 90) if covariates else None)
+    t = task(found, data={"season": 5}, model=model)
+    torch.manual_seed(2)
+    net = t.build().double()
+    with torch.no_grad():
+        net.head.weight.mul_(30)  # predictions far from 0, so that each depends on the ones before it
+    at, frame, scale = 60, t.frames[0], t.frames[0].scale
+    d, z = frame.d.copy(), frame.z.copy()
+    d[at:], z[at:] = np.nan, np.nan
+    for k in range(at, at + 6):
+        x = t.shape.inputs(dataclasses.replace(frame, d=d, z=z))[t.shape.lead : k + 1]
+        assert np.isfinite(x).all()
+        with torch.no_grad():
+            d[k] = middle(net(torch.from_numpy(x)[:, None])[0][-1, 0], t.model_config).numpy()
+        m, kind = t.shape.season, t.model_config.difference
+        base = {"none": 0.0, "last": z[k - 1], "season": z[k - m], "both": z[k - 1] + z[k - m] - z[k - m - 1]}[kind]
+        z[k] = base + scale.shift + scale.spread * d[k]
+    made = forecast(net, t.frames, t.shape, [Origin(0, at)], 6).center[0]
+    assert np.allclose(made, z[at : at + 6] * scale.std + scale.mean, rtol=1e-9)
+    assert np.abs(np.diff(d[at : at + 6], axis=0)).min() > 1e-4
+
+
 def test_sampled_paths_widen_and_the_same_seed_gives_the_same_ones():
     t = task(of(np.cumsum(np.random.default_rng(1).normal(0, 1, 200))), data={"season": 1, "steps_ahead": 16})
     net = headless(t)
@@ -253,7 +320,7 @@ def test_several_targets_and_covariates(tmp_path):
     net = t.build()
     report = t.report(net, "test")
     assert {row["target_name"] for row in report.rows} == {"y0", "y1"}
-    assert set(report.figures) == {"mase", "smape", "pinball", "coverage"}
+    assert set(report.figures) == {"mase", "smape", "pinball", "coverage", "coverage_plain"}
     with pytest.raises(UserError, match=r"covariates of 0 of the 6 steps to forecast; .*--covariates-ahead held"):
         forecast(net, t.frames, t.shape, [Origin(0, 90)], 6)
     held = task(of(pair, covariates=rng.normal(0, 1, 90)), data={"season": 1, "covariates_ahead": "held"})

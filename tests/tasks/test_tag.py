@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
 import math
@@ -16,6 +17,7 @@ import torch
 from tests.tolerances import assert_close, assert_same
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
+from unrolled.tasks import long
 from unrolled.tasks.tag.config import TagConfig, TagData, TagPredict
 from unrolled.tasks.tag.encoding import Batch
 from unrolled.tasks.tag.face import load, open_task
@@ -79,6 +81,24 @@ def padded(batch: Batch, more: int = 3) -> Batch:
     if batch.letters is not None:
         longer.letters = [(np.concatenate((ids, np.full((more, ids.shape[1]), 1))), n) for ids, n in batch.letters]
     return longer
+
+
+def test_a_long_sequence_in_pieces_has_the_same_gradient_and_truncation_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grads = []
+    for limit, bptt in ((1 << 28, "full"), (1000, "full"), (1 << 28, "2")):
+        monkeypatch.setattr(long, "LIMIT", limit)
+        task = arrays(tmp_path, model=dataclasses.replace(SMALL, layers=2), bptt=bptt)
+        torch.manual_seed(1)
+        model = task.build().double()
+        assert ("piece by piece" in " ".join(task.notes)) == (limit == 1000)
+        assert ("cut every 2 steps, in 7 of 10 sequences" in " ".join(task.notes)) == (bptt == "2")
+        task.loss(model, task.stream().next(), {}).objective.backward()
+        grads.append([p.grad for p in model.parameters()])
+    for a, b in zip(grads[0], grads[1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert not any(torch.equal(a, b) for a, b in zip(grads[0][:2], grads[2][:2], strict=True))
 
 
 @pytest.mark.parametrize("crf", [False, True])

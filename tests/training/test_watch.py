@@ -21,6 +21,7 @@ def test_the_records(run: Runner) -> None:
     train = [r for r in lines if "loss" in r]
     assert list(train[0]) == [
         "step", "units", "epoch", "loss", "loss_smoothed", "lr", "grad_norm", "clipped", "units_per_second", "minutes",
+        "grad_norm_after",
     ]  # fmt: skip
     assert [r["step"] for r in train] == [1, 10, *range(20, 41)]
     assert all(r["units"] == 40 * r["step"] for r in train)
@@ -48,8 +49,25 @@ def test_the_loss_of_a_record_is_the_mean_since_the_last() -> None:
     assert (record["units_per_second"], record["minutes"]) == (40.0, 2.0)
     assert record["loss_smoothed"] == pytest.approx((0.98 * 2.0 + 4.0) / 1.98)
     assert "smooth_loss" not in record
+    assert record["grad_norm_after"] == 2.0  # nothing bounds it here
     meter.add(1.0, 10, 1.0, False, 0.5)
     assert meter.record(3, 0.5, 0.1, 121.0)["loss"] == 1.0
+
+
+def test_the_norm_after_clipping_is_what_is_left_and_left_out_where_it_is_not_known() -> None:
+    meter = Meter(clip_norm=1.5)
+    for norm in (1.0, 2.0, 4.0):
+        meter.add(1.0, 1, norm, norm > 1.5, 0.1)
+    assert meter.record(3, 0.0, 0.1, 1.0)["grad_norm_after"] == pytest.approx((1.0 + 1.5 + 1.5) / 3)
+    meter.add(1.0, 1, 0.5, False, 0.1)
+    assert meter.record(4, 0.0, 0.1, 1.0)["grad_norm_after"] == 0.5
+    by_value = Meter(clip_value=True)
+    by_value.add(1.0, 1, 3.0, False, 0.1)
+    assert by_value.record(1, 0.0, 0.1, 1.0)["grad_norm_after"] == 3.0
+    by_value.add(1.0, 1, 3.0, True, 0.1)
+    assert "grad_norm_after" not in by_value.record(2, 0.0, 0.1, 1.0)
+    old = {name: value for name, value in meter.state().items() if name not in ("left", "unknown")}
+    meter.load(old)  # a checkpoint of before this was recorded
 
 
 def test_a_summed_loss_has_the_programs_smooth_loss(run: Runner) -> None:

@@ -165,6 +165,10 @@ def _train(
         spent=time.perf_counter() - begun, baseline_seconds=getattr(task, "baseline_seconds", 0.0),
     )  # fmt: skip
     keeper.model = trainer.model
+    if config.watch == "gradients":
+        from unrolled.inspect.watching import watch_gradients
+
+        trainer.probes.append(watch_gradients(task, trainer.model, config.bptt, console.on_message))
     for note in task.notes[told:]:
         print(f"  {note}")
     print(f"{task.describe()['parameters']:,} parameters; run folder {run}")

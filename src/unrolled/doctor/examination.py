@@ -1,11 +1,11 @@
-"""The whole examination: facts, then every kernel, then every activation."""
+"""The whole examination: facts, then every kernel, whole updates, every activation."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
 
-from unrolled.doctor import activations, selftest
+from unrolled.doctor import activations, selftest, updates
 from unrolled.doctor.activations import Accuracy
 from unrolled.doctor.selftest import Finding
 from unrolled.engines.select import native_missing
@@ -23,12 +23,14 @@ class Verdict:
 
 
 def examine() -> Iterator[Verdict]:
-    """torch's kernels, and where it is there the compiled core's, and its activations."""
+    """torch's kernels, and where it is there the compiled core's, its whole updates and its activations."""
     for finding in selftest.torch_kernels():
         yield _of_kernel(finding)
     if native_missing() is not None:
         return
     for finding in selftest.kernels():
+        yield _of_kernel(finding)
+    for finding in updates.whole_updates():
         yield _of_kernel(finding)
     for accuracy in activations.measure():
         yield _of_activation(accuracy)

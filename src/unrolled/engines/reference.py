@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,20 +21,71 @@ from unrolled.engines.call import Call, Trace
 from unrolled.engines.spying import record
 
 
-def run(call: Call, *, trace: bool = False) -> tuple[Tensor, State, Trace | None]:
-    """Run ``call``: output (T, B, R), zero past a row's length; the last state; the trace if asked for."""
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Every step of one call as it stands in the graph, nothing stacked: ``autograd.grad`` reaches each by itself.
+
+    Attributes:
+        x_bar: T tensors (B, G*H), the projected inputs.
+        states: T+1 states, laid out as in :class:`Trace`; after cuts, zoneout and padding.
+        made: T states, as each step made them, before padding held the rows that had ended. The h of an LSTM's step is
+            computed from this c (without zoneout), and not from the held one.
+        outputs: T tensors (B, R). tapes: T tapes, empty where they were not asked for.
+        weights: of every step what it used: its own aliases of the call's weights, or those weights themselves.
+    """
+
+    call: Call
+    x_bar: list[Tensor]
+    states: list[State]
+    made: list[State]
+    outputs: list[Tensor]
+    tapes: list[Tape]
+    weights: list[Weights]
+
+
+def steps(call: Call, *, tapes: bool = True, own_weights: bool = False) -> Steps:
+    """Run ``call`` and keep each step.
+
+    Args:
+        own_weights: give every step, its input product too, an alias of its own of every weight. The gradients of the
+            aliases of one weight are the summands of its gradient (the lecture's first remark).
+    """
     x, valid, cuts = _border(call)
-    X_bar = call.cell.project(x, call.w)
     T = len(call.order)
-    outputs, states, state = [X_bar] * T, [call.state] * (T + 1), call.state
-    tapes: list[Tape] = [{}] * T
+    weights: list[Weights] = [call.w] * T
+    if own_weights:
+        weights = [{name: p.view_as(p) for name, p in call.w.items()} for _ in range(T)]
+        X_bar = [call.cell.project(x[t : t + 1], weights[t])[0] for t in range(T)]
+    else:
+        X_bar = list(call.cell.project(x, call.w).unbind())
+    states, state = [call.state] * (T + 1), call.state
+    outputs, made, kept = list(X_bar), [state] * T, [dict[str, Tensor]()] * T
     for t in call.order:
-        state, tape = _advance(call, t, X_bar[t], state, _at(valid, t), _at(cuts, t))
+        own = dataclasses.replace(call, w=weights[t]) if own_weights else call
+        made[t], tape = _advance(own, t, X_bar[t], state, _at(cuts, t))
+        state = _held(made[t], state, _at(valid, t))
         outputs[t] = state[0] if valid is None else torch.where(valid[t], state[0], 0.0)
         states[t if call.reverse else t + 1] = state
-        if trace:
-            tapes[t] = tape
-    return torch.stack(outputs), state, _trace(call, states, tapes, valid) if trace else None
+        if tapes:
+            kept[t] = tape
+    return Steps(call, X_bar, states, made, outputs, kept, weights)
+
+
+class Runner(Protocol):
+    """What runs one call: :func:`run`, or what records it on the way."""
+
+    def __call__(self, call: Call, *, trace: bool = False) -> tuple[Tensor, State, Trace | None]: ...
+
+
+def run(call: Call, *, trace: bool = False) -> tuple[Tensor, State, Trace | None]:
+    """Run ``call``: output (T, B, R), zero past a row's length; the last state; the trace if asked for."""
+    return ended(steps(call, tapes=trace), trace=trace)
+
+
+def ended(made: Steps, *, trace: bool = False) -> tuple[Tensor, State, Trace | None]:
+    """What :func:`run` gives, of steps that were kept."""
+    state = made.states[0 if made.call.reverse else -1]
+    return torch.stack(made.outputs), state, _trace(made) if trace else None
 
 
 def run_stack(
@@ -45,17 +97,21 @@ def run_stack(
     dropout: float = 0.0,
     seed: Tensor | None = None,
     trace: bool = False,
+    runner: Runner | None = None,
 ) -> tuple[Tensor, State, list[Trace]]:
     """All layers and directions of a network.
 
     Args:
         call: makes the call of (input, layer, direction). x: (T, B, I), or ids (T, B).
         dropout: between the layers, its masks drawn from ``seed``; without a seed (in evaluation) there is none.
+        runner: runs each call in the place of :func:`run`.
     Returns:
         output (T, B, D*R); the last states, each (L*D, B, N); a trace for each layer and direction if asked for.
     """
     record("reference")
-    return run_layers(call, x, num_layers=num_layers, directions=directions, dropout=dropout, seed=seed, trace=trace)
+    return run_layers(
+        call, x, num_layers=num_layers, directions=directions, dropout=dropout, seed=seed, trace=trace, runner=runner
+    )
 
 
 def run_layers(
@@ -67,6 +123,7 @@ def run_layers(
     dropout: float,
     seed: Tensor | None,
     trace: bool,
+    runner: Runner | None = None,
 ) -> tuple[Tensor, State, list[Trace]]:
     """:func:`run_stack` for another engine's double backward: no spy hears it, since no call of a layer began."""
     last: list[State] = []
@@ -74,7 +131,7 @@ def run_layers(
     for layer in range(num_layers):
         outputs = []
         for direction in range(directions):
-            output, state, traced = run(call(x, layer, direction), trace=trace)
+            output, state, traced = (runner or run)(call(x, layer, direction), trace=trace)
             outputs.append(output)
             last.append(state)
             traces += [] if traced is None else [traced]
@@ -102,24 +159,26 @@ def _border(call: Call) -> tuple[Tensor, Tensor | None, Tensor | None]:
     return x, valid, call.cuts()
 
 
-def _advance(
-    call: Call, t: int, x_bar: Tensor, state: State, valid: Tensor | None, cut: Tensor | None
-) -> tuple[State, Tape]:
-    """One step with what surrounds a cell: cut, step, zoneout, hold past the length."""
+def _advance(call: Call, t: int, x_bar: Tensor, state: State, cut: Tensor | None) -> tuple[State, Tape]:
+    """One step with what surrounds a cell: cut, step, zoneout. What follows is :func:`_held`."""
     entering = state if cut is None else tuple(s.masked_fill(cut, 0.0) for s in state)
     new, tape = call.cell.step(x_bar, entering, call.w, call.mask)
     if call.zoned:
         new = tuple(torch.where(z[t], s, n) for z, s, n in zip(call.zoned, entering, new, strict=True))
     elif call.zoneout:
         new = tuple(p * s + (1 - p) * n for p, s, n in zip(call.zoneout, entering, new, strict=True))
-    if valid is not None:
-        new = tuple(torch.where(valid, n, s) for n, s in zip(new, state, strict=True))
     return new, tape
 
 
-def _trace(call: Call, states: list[State], tapes: list[Tape], valid: Tensor | None) -> Trace:
-    by_state = {name: torch.stack([s[k] for s in states]) for k, name in enumerate(call.cell.states)}
-    gates = {name: torch.stack([tape[name] for tape in tapes]) for name in call.cell.gates}
+def _held(new: State, state: State, valid: Tensor | None) -> State:
+    """Past a row's length the state stays as it was."""
+    return new if valid is None else tuple(torch.where(valid, n, s) for n, s in zip(new, state, strict=True))
+
+
+def _trace(made: Steps) -> Trace:
+    call, valid = made.call, made.call.valid()
+    by_state = {name: torch.stack([s[k] for s in made.states]) for k, name in enumerate(call.cell.states)}
+    gates = {name: torch.stack([tape[name] for tape in made.tapes]) for name in call.cell.gates}
     if valid is not None:
         gates = {name: torch.where(valid, gate, 0.0) for name, gate in gates.items()}
     return Trace(by_state, gates)
@@ -166,7 +225,8 @@ def unroll(call: Call) -> tuple[Tensor, State, Unrolled]:
     outputs = [X_bar] * T
     tapes: list[Tape] = [{}] * T
     for t in call.order:
-        state, tapes[t] = _advance(call, t, X_bar[t], state, _at(valid, t), _at(cuts, t))
+        new, tapes[t] = _advance(call, t, X_bar[t], state, _at(cuts, t))
+        state = _held(new, state, _at(valid, t))
         outputs[t] = state[0] if valid is None else torch.where(valid[t], state[0], 0.0)
     return torch.stack(outputs), state, Unrolled(call, x, tapes)
 

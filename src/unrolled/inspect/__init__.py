@@ -9,7 +9,29 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "causal_check": "hold",
+    "check_finite": "checks",
+    "context_loss": "memory",
+    "diagram": "diagrams",
+    "double": "checks",
+    "gates": "saturation",
+    "gradient_by_step": "flow",
+    "gradient_flow": "flow",
+    "holding": "hold",
+    "jacobian_spectrum": "spectrum",
+    "loss_by_kind": "kinds",
+    "make_features": "features",
+    "memory_horizon": "memory",
+    "read": "reading",
+    "record": "recording",
+    "similar": "likeness",
+    "step_jacobian": "jacobian",
+    "truncation_error": "truncation",
+    "unit_probe": "units",
+    "weights": "tensors",
+}
+
 """Public name to module."""
 
 __all__ = sorted(_HOME)

@@ -55,8 +55,8 @@ def svg(figure: Figure) -> str:
 
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "unrolled", "path.simplify": True}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-    markup = buffer.getvalue()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})  # "tight" would draw it twice
+    markup = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     return markup[markup.index("<svg") :]
 
 
@@ -96,20 +96,23 @@ def clean(value: Any) -> Any:
     return value
 
 
-def render(title: str, lines: Sequence[str], sections: Sequence[Section]) -> str:
+def render(title: str, lines: Sequence[str], rows: Sequence[Sequence[Section]]) -> str:
     """The page.
 
     Args:
         lines: what was inspected and how, one sentence a line, below the title.
+        rows: the sections from top to bottom, those of one row side by side.
     """
+    sections = [section for row in rows for section in row]
     links = "".join(f'<a href="#{s.key}">{html.escape(s.title)}</a>' for s in sections)
-    body = "".join(_section(s) for s in sections)
+    body = "".join(f'<div class="row">{"".join(map(_section, row))}</div>' for row in rows)
+    wide = "wide" if max(map(len, rows), default=1) > 1 else ""
     scripts = "".join(f"<script>(function(){{{s.script}}})();</script>" for s in sections if s.script)
     head = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_asset('page.css')}</style></head><body>"
+        f"<title>{html.escape(title)}</title><style>{_asset('page.css')}</style></head><body class='{wide}'>"
         f"<header><h1>{html.escape(title)}</h1>{head}<nav>{links}</nav></header><main>{body}</main>{scripts}</body></html>"
     )
 

@@ -28,7 +28,8 @@ class Text:
         vocabulary: of every id in the vocabulary what is shown for it.
         train: (M,) int64, of the training text up to a million units: where unigrams and unrelated text are from. The
             inspected text itself where there is no other.
-        fresh: (N,) bool, True where a record begins and the state starts anew; None in an unbroken text.
+        fresh: (N,) bool, True where a record begins and the state starts anew; None in an unbroken text. A record
+            begins with the end unit, so the target of a record's last unit is its end.
     """
 
     ids: Tensor

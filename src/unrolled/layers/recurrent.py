@@ -29,7 +29,13 @@ class Recurrent(nn.RNNBase):
 
     It derives from ``torch.nn.RNNBase``, and on purpose not from ``torch.nn.LSTM`` and its siblings, at which
     ``torch.compile`` breaks the graph.
+
+    Attributes:
+        runner: None; or what runs each layer and direction, on the reference engine whatever ``engine`` says, and may
+            look at every step (:mod:`unrolled.inspect.recording`).
     """
+
+    runner: reference.Runner | None = None
 
     def __init__(
         self,
@@ -202,7 +208,7 @@ class Recurrent(nn.RNNBase):
         """
         entry = enter(self, input, hx, lengths, resets, embedding)
         traces: list[Trace] = []
-        engine = pick(self.engine, self._request(entry, trace))
+        engine = pick(self.engine, self._request(entry, trace)) if self.runner is None else "reference"
         if engine == "native":
             output, state, traces = self._run_native(entry, trace)
         elif engine == "aten":
@@ -233,6 +239,7 @@ class Recurrent(nn.RNNBase):
         return reference.run_stack(
             lambda x, layer, direction: self._call(entry, x, layer, direction, seed), entry.x, trace=trace,
             num_layers=self.num_layers, directions=self._directions, dropout=self.dropout, seed=seed,
+            runner=self.runner,
         )  # fmt: skip
 
     def _seed(self) -> Tensor | None:

@@ -59,6 +59,8 @@ class TrainConfig:
     sample_length: int = option(200, "units in a live sample", min=1)
     checkpoint_every: int | None = option(None, "updates between checkpoints (default: about one a minute)", min=1)
     eval_streams: int = option(16, "streams in which held-out text is read; 1 is the exact single stream", min=1)
+    watch: str | None = option(None, "log as well how far the gradient reaches back, at under 5 % of the time",
+                               choices=("gradients",))  # fmt: skip
     seed: int = option(1, "seed of everything random", min=0, max=2**63 - 1)
     threads: int | None = option(None, "threads (default: torch's choice)", min=1, max=4096)
     dtype: str = option("float32", "precision of weights and arithmetic", choices=("float32", "float64"))

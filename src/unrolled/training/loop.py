@@ -43,6 +43,7 @@ class Trainer(Run):
         clock: seconds that never go back.
 
     Attributes:
+        probes: see :data:`unrolled.training.run.Probe`; empty, to be added to before :meth:`train`.
         model: the model; after :meth:`train` it holds the weights to keep. Weights loaded into it before
             :meth:`train` are where a new run starts from.
 

@@ -56,19 +56,25 @@ class Meter:
         chunk_loss: for a loss summed over the chunk, what ``smooth_loss`` starts from (nats per chunk of one stream,
             as in Karpathy's program: ``ln V`` times the chunk's length); None to leave it out.
         batch: streams, to bring the sum over a batch to one stream.
+        clip_norm: what the gradient's norm is clipped to; None for no such clipping.
+        clip_value: whether elements are clipped: then the norm that is left is not known.
     """
 
-    NAMES = ("units", "smoothed", "weight", "smooth_loss", "nats", "scored", "updates", "norms", "clipped", "seconds")
+    NAMES = ("units", "smoothed", "weight", "smooth_loss", "nats", "scored", "updates", "norms", "clipped", "seconds",
+             "left", "unknown")  # fmt: skip
 
-    def __init__(self, chunk_loss: float | None = None, batch: int = 1) -> None:
+    def __init__(
+        self, chunk_loss: float | None = None, batch: int = 1, clip_norm: float | None = None, clip_value: bool = False
+    ) -> None:
         self.smooth_loss, self.batch = chunk_loss, batch
+        self.clip_norm, self.clip_value = clip_norm, clip_value
         self.units = 0
         self.smoothed = self.weight = 0.0
         self._clear()
 
     def _clear(self) -> None:
-        self.nats = self.norms = self.seconds = 0.0
-        self.scored = self.updates = self.clipped = 0
+        self.nats = self.norms = self.left = self.seconds = 0.0
+        self.scored = self.updates = self.clipped = self.unknown = 0
 
     def add(self, nats: float, units: int, norm: float, clipped: bool, seconds: float) -> None:
         """Take in one update: loss in nats per unit, units scored, gradient norm before clipping, time."""
@@ -76,6 +82,8 @@ class Meter:
         self.scored += units
         self.nats += nats * units
         self.norms += norm
+        self.left += norm if self.clip_norm is None else min(norm, self.clip_norm)
+        self.unknown += clipped and self.clip_value
         self.updates += 1
         self.clipped += clipped
         self.seconds += seconds
@@ -104,6 +112,8 @@ class Meter:
             "units_per_second": self.scored / self.seconds if self.seconds else math.nan,
             "minutes": elapsed / 60.0,
         }
+        if not self.unknown:
+            line["grad_norm_after"] = self.left / n
         if self.smooth_loss is not None:
             line["smooth_loss"] = self.smooth_loss  # nats per chunk of one stream, not per unit
         self._clear()
@@ -116,4 +126,5 @@ class Meter:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state`."""
         for name in self.NAMES:
-            setattr(self, name, state[name])
+            if name in state:  # an older version's checkpoint lacks some
+                setattr(self, name, state[name])

@@ -16,7 +16,7 @@ from unrolled.training.rng import rng_state, set_rng_state
 from unrolled.training.selection import tensors_of
 
 BUDGETS = ("minutes", "epochs", "steps")
-WATCHING = ("sample_every", "sample_length", "checkpoint_every", "threads", "device")
+WATCHING = ("sample_every", "sample_length", "checkpoint_every", "watch", "threads", "device")
 """Settings that do not change what is learnt. The last two do so in the last bits: a run goes on to the bit on as many
 threads of the same kind of machine."""
 

@@ -29,6 +29,10 @@ from unrolled.training.schedule import Schedule
 from unrolled.training.selection import Selection
 from unrolled.training.watch import Watcher
 
+Probe = Callable[[torch.nn.Module, int, float], dict[str, float]]
+"""Looks at the model where a line of the log is due and gives further fields for it; called with the updates made and
+the seconds that one took lately. It may draw what it likes, and leaves the model as it is."""
+
 NO_DEV = "--keep best, --patience and --schedule plateau need a dev part; give --dev a share above 0"
 
 
@@ -56,10 +60,14 @@ class Run:
         self.schedule = Schedule(config.schedule, config.warmup, config.final_lr)
         self.selection, self.guard = Selection(config), Guard(config)
         self.clipper = Clipper(config.clip_norm, config.clip_value)
-        self.meter = Meter(self._first_chunk_loss(), self.described.get("batch", config.batch))
+        self.meter = Meter(
+            self._first_chunk_loss(), self.described.get("batch", config.batch), self.clipper.by_norm,
+            self.clipper.by_value is not None,
+        )  # fmt: skip
         self.log = MetricsLog(run / "metrics.jsonl")
         self.params = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = build_optimiser(self.model, config)
+        self.probes: list[Probe] = []
         self.step = self.lines = 0
         self.lr = self.saved_at = 0.0
         self._dev: tuple[int, Evaluation] | None = None
@@ -167,8 +175,10 @@ class Run:
     def _record(self) -> bool:
         """Write a line; whether the total was fitted anew, so that a checkpoint is due."""
         b, meter = self.budget, self.meter
-        fitted = b.follow(self.step, meter.seconds, meter.updates)
+        fitted, each = b.follow(self.step, meter.seconds, meter.updates), meter.seconds / max(1, meter.updates)
         record = meter.record(self.step, self.stream.epoch, self.lr, b.elapsed)
+        for probe in self.probes:
+            record |= probe(self.model, self.step, each)
         self._write(record)
         if fitted is not None:
             self._say(f"step {self.step}: the machine has slowed; {fitted} updates instead of {b.total} fit the budget")

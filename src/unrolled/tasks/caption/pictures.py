@@ -25,8 +25,9 @@ MOST_WORDS = 24
 Draw = Callable[[Path], None]
 
 
-def grid(pictures: Pictures | Features, rows: Ints, said: Sequence[str], targets: Sequence[str]) -> Draw:
-    """Pictures with what the model says (bold) and what people say: a spread of at most 32."""
+def grid(pictures: Pictures | Features, rows: Ints, said: Sequence[str], targets: Sequence[Sequence[str]]) -> Draw:
+    """Pictures with what the model says in bold, a spread of at most 32: green where one of the picture's captions says
+    the same, else above the first of them."""
 
     def draw(path: Path) -> None:
         count = min(len(rows), ACROSS * DOWN)
@@ -37,10 +38,10 @@ def grid(pictures: Pictures | Features, rows: Ints, said: Sequence[str], targets
         for axis, k in zip(axes, chosen, strict=False):
             _show(axis, pictures, int(rows[k]))
             text = textwrap.fill(said[k], 22) + "\n"
-            right = said[k].lower() == targets[k].lower()
+            right = said[k].lower() in [target.lower() for target in targets[k]]
             axis.set_title(text.rstrip(), fontsize=6.5, fontweight="bold", color="#117733" if right else "black", pad=3)
             if not right:
-                axis.text(0.5, -0.04, textwrap.fill(targets[k], 26), fontsize=5.5, color="#777777", ha="center",
+                axis.text(0.5, -0.04, textwrap.fill(targets[k][0], 26), fontsize=5.5, color="#777777", ha="center",
                           va="top", transform=axis.transAxes)  # fmt: skip
         _save(figure, path)
 

@@ -106,7 +106,7 @@ def report(
     common = Counter(row["predicted"] for row in found.rows).most_common(3)
     found.tables.append(("most frequent captions", "\n".join(f"{count:6,}  {text}" for text, count in common)))
     captions = [str(row["predicted"]) for row in found.rows]
-    targets = [corpus.captions[k][0] for k in rows.tolist()]
+    targets = [corpus.captions[k] for k in rows.tolist()]
     found.pictures["captions.png"] = pictures.grid(corpus.pictures, rows, captions, targets)
     if written[0][0].weights is not None and written[0][0].grid is not None:
         first = [row[0] for row in written[: pictures.DRAWN]]

@@ -70,6 +70,13 @@ class ClassifyConfig:
                        "weighted mean over the steps, or last, mean and maximum together", choices=POOLS)  # fmt: skip
     ngrams: bool = option(False, "texts: beside the network a linear path over hashed runs of up to 4 characters or 2 "
                           "words (wide and deep)")  # fmt: skip
+    ngram_bits: int = option(16, "the linear path's runs are hashed to 2 to this power rows", min=4, max=28)
+    ngram_gain: float | None = option(None, "what the linear path is multiplied by, which makes it learn faster "
+                                      "(default: 5 of characters, 1 of words)", above=0.0)  # fmt: skip
+    ngram_training: str = option(
+        "together", "the network and the linear path are trained on their sum, or each by itself and their scores are "
+        "averaged", choices=("together", "apart"),
+    )  # fmt: skip
     dropout: float = option(0.0, "dropout on the embedding, between layers and before the output", min=0.0, below=1.0)
     word_dropout: float = option(0.0, "share of the units replaced by <unk> in training", min=0.0, below=1.0)
     recurrent_dropout: float = option(0.0, "dropout of the recurrent state, one mask a sequence", min=0.0, below=1.0)

@@ -35,6 +35,7 @@ class Alone:
     """Stands for the settings of training where nothing is trained."""
 
     batch: int = 1
+    bptt: str = "full"
     seed: int = 1
 
 

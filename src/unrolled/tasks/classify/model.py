@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from unrolled.tasks import long
 from unrolled.tasks.classify.config import ClassifyConfig
 from unrolled.tasks.language.sizes import recurrent_parameters
 from unrolled.tasks.layer import recurrent_layer
 
-BUCKETS = 1 << 16
-"""Rows that the runs of units are hashed to in the linear path."""
 LONGEST_RUN = {"char": 4, "word": 2}
 GAIN = {4: 5.0}
 """What the linear path is multiplied by, by its longest run (1 otherwise): Adam moves the weight of a run that is seen
@@ -23,9 +22,6 @@ HEAD_STD = 0.4
 """Standard deviation of the output weights, times the root of the features and ln K / 4: as large as a first loss
 within 3 % of ln K allows."""
 EMBEDDING_STD = 0.1
-PIECE = 1 << 28
-"""Numbers kept for the backward pass (1 GiB of float32) above which a batch is read in pieces whose activations are
-computed again when the gradient needs them. The gradient is the same."""
 
 
 class Classifier(nn.Module):
@@ -39,6 +35,8 @@ class Classifier(nn.Module):
         run: with ``ngrams`` the longest run of units that the linear path scores: ``gain sum w(run) / sqrt(runs)`` is
             added to the scores, where w is a table over hashed runs that starts at zero (Cheng et al. 2016,
             arXiv:1606.07792; Joulin et al. 2016, arXiv:1607.01759).
+    Attributes:
+        cut: steps after which the gradient is cut in training (see :func:`unrolled.tasks.long.read`); None: nowhere.
     """
 
     def __init__(
@@ -46,7 +44,10 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.unk, self.run = config, unk, run
-        self.wide = nn.Embedding(BUCKETS, outputs) if config.ngrams and not numbers else None
+        self.cut: int | None = None
+        self.wide = nn.Embedding(1 << config.ngram_bits, outputs) if config.ngrams and not numbers else None
+        self.apart = self.wide is not None and config.ngram_training == "apart"
+        self.gain = GAIN.get(run, 1.0) if config.ngram_gain is None else config.ngram_gain
         self.embedding = None if numbers else nn.Embedding(inputs, config.embedding)
         self.rnn = recurrent_layer(inputs if numbers else config.embedding, config, bidirectional=config.bidirectional)
         self.directions = 2 if config.bidirectional else 1
@@ -78,30 +79,42 @@ class Classifier(nn.Module):
             self.attention.bias.zero_()
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Scores (B, K).
+        """Scores (B, K): the sum of the paths', or their mean where each learns by itself.
 
         Args:
             x: int64 (T, B), or (T, B, I).
             lengths: int64 (B,); steps from there on are padding, and change nothing.
         """
+        paths = self.paths(x, lengths)
+        return paths.mean(0) if self.apart else paths.sum(0)
+
+    def paths(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (P, B, K) of the recurrent path and, with ``ngrams``, of the linear one."""
         x = x[: max(1, int(lengths.max()))]  # more padding is no other computation
+        whole = x
         if self.training and self.config.word_dropout and self.embedding is not None:
             x = torch.where(torch.rand(x.shape, device=x.device) < self.config.word_dropout, self.unk, x)
-        if not (self.training and torch.is_grad_enabled()) or self._kept(x) <= PIECE or x.shape[1] == 1:
-            return self._read(x, lengths)
-        rows = max(1, int(x.shape[1] * PIECE / self._kept(x)))
-        pieces = zip(torch.split(x, rows, 1), torch.split(lengths, rows), strict=True)
-        scores: list[Tensor] = [checkpoint(self._read, a, b, use_reentrant=False) for a, b in pieces]
-        return torch.cat(scores)
+        T, B = x.shape[:2]
+        if not (self.training and torch.is_grad_enabled()) or self.kept(T, B) <= long.LIMIT or B == 1:
+            return self._read(x, whole, lengths)
+        # Too much is kept for the backward pass: some rows after others, whose activations are computed again when the
+        # gradient needs them. A row that is too long alone is then cut along time, in long.read.
+        rows = max(1, B * long.LIMIT // self.kept(T, B))
+        pieces = zip(*(torch.split(t, rows, 1) for t in (x, whole)), torch.split(lengths, rows), strict=True)
+        scores: list[Tensor] = [checkpoint(self._read, *piece, use_reentrant=False) for piece in pieces]
+        return torch.cat(scores, 1)
 
-    def _read(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _read(self, x: Tensor, whole: Tensor, lengths: Tensor) -> Tensor:
+        """``x`` may have dropped units, ``whole`` has not."""
         if self.embedding is not None:
             steps = self.dropout(self.embedding(x))
         else:
             steps = (x - self.get_buffer("mean")) * self.get_buffer("scale")
-        output, state = self.rnn(steps, None, lengths=lengths)
+        output, state = long.read(self.rnn, steps, lengths, cut=self.cut)
         scores: Tensor = self.head(self.dropout(self._pool(output, state, lengths)))
-        return scores if self.wide is None else scores + self._linear(x, lengths)
+        if self.wide is None:
+            return scores.unsqueeze(0)
+        return torch.stack((scores, self._linear(whole if self.apart else x, lengths)))
 
     def _linear(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """(T, B) to (B, K): the linear path; in training runs are dropped as features are."""
@@ -113,10 +126,10 @@ class Classifier(nn.Module):
             keys = keys ^ (keys >> 29)
             inside = torch.arange(n, T + 1, device=ids.device).unsqueeze(-1) <= lengths
             weight = self.dropout(inside.to(total.dtype)).unsqueeze(-1)
-            total = total + (self.wide((keys >> 7) & (BUCKETS - 1)) * weight).sum(0)
+            total = total + (self.wide((keys >> 7) & (self.wide.num_embeddings - 1)) * weight).sum(0)
         runs = sum((lengths - n).clamp(min=0) for n in range(self.run))
         assert isinstance(runs, Tensor)
-        return GAIN.get(self.run, 1.0) * total / runs.clamp(min=1).to(total.dtype).sqrt().unsqueeze(-1)
+        return self.gain * total / runs.clamp(min=1).to(total.dtype).sqrt().unsqueeze(-1)
 
     def _pool(self, output: Tensor, state: Any, lengths: Tensor) -> Tensor:
         """(T, B, D*H) and the last state to (B, features). Past a length the output is zero."""
@@ -137,11 +150,10 @@ class Classifier(nn.Module):
             found.append(torch.where((lengths > 0).unsqueeze(-1), largest, 0.0))
         return found[0] if len(found) == 1 else torch.cat(found, -1)
 
-    def _kept(self, x: Tensor) -> int:
-        """Numbers that the backward pass of a batch needs, about."""
-        gates = {"lstm": 6, "gru": 5}.get(self.config.cell, 2)
-        width = self.config.hidden * self.directions * self.config.layers * (gates + 2)
-        return int(x.shape[0] * x.shape[1] * (width + 2 * self.rnn.input_size))
+    def kept(self, steps: int, rows: int) -> int:
+        """Numbers that the backward pass of ``rows`` examples of ``steps`` steps needs, about."""
+        linear = 0 if self.wide is None else 2 * self.run * self.head.out_features
+        return long.kept(self.rnn, steps, rows) + steps * rows * linear
 
 
 def _padding(output: Tensor, lengths: Tensor) -> Tensor:
@@ -158,6 +170,6 @@ def count_parameters(inputs: int, outputs: int, config: ClassifyConfig, *, numbe
         config.cell, inputs if numbers else config.embedding, H, config.layers, directions=D,
         layer_norm=config.layer_norm,
     )  # fmt: skip
-    total += BUCKETS * outputs if config.ngrams and not numbers else 0
+    total += (outputs << config.ngram_bits) if config.ngrams and not numbers else 0
     features = D * H * (3 if config.pool == "concat" else 1)
     return total + features * outputs + outputs + (D * H + 1 if config.pool == "attention" else 0)

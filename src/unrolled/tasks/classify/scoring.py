@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,11 +16,15 @@ AT_ONCE = 256
 """Examples read side by side where nothing is trained."""
 
 
-def run(model: Classifier, x: Tensor, lengths: Tensor) -> Tensor:
-    """Scores (B, K) of a batch (T, B) or (T, B, I), moved to where the model is and into its precision."""
+def run(
+    model: Classifier, x: Tensor, lengths: Tensor, call: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Tensor:
+    """Scores (B, K) of a batch (T, B) or (T, B, I), moved to where the model is and into its precision; or what
+    ``call``, a method of the model, gives of it."""
     weight = model.head.weight
     x = x.to(weight.device)
-    found: Tensor = model(x.to(weight.dtype) if x.is_floating_point() else x, lengths.to(weight.device))
+    x = x.to(weight.dtype) if x.is_floating_point() else x
+    found: Tensor = (call or model)(x, lengths.to(weight.device))
     return found
 
 

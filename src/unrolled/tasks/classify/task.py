@@ -16,6 +16,7 @@ from unrolled.data.examples import ExampleStream
 from unrolled.engines import explain
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
+from unrolled.tasks import long
 from unrolled.tasks.base import Evaluation, Loss, Report
 from unrolled.tasks.classify import report, scoring
 from unrolled.tasks.classify.coder import Coder
@@ -45,7 +46,7 @@ class ClassifyTask:
     ) -> None:  # fmt: skip
         self.coder, self.parts, self.label, self.notes = coder, parts, label, notes
         self.model_config, self.data_config, self.train_config = model_config, data_config, train_config
-        self.start_from = start_from
+        self.start_from, self.cut = start_from, long.cut_of(train_config.bptt)
         self.target = data_config.target
         self.outputs = 1 if self.target == "number" else len(coder.classes)
         self.headline = {"class": "accuracy", "several": "micro_f1", "number": "mae"}[self.target]
@@ -81,6 +82,9 @@ class ClassifyTask:
             model.get_buffer("target").copy_(torch.tensor([float(train.y.mean()), deviation, deviation]))
         if self.start_from is not None:
             self._start(model)
+        model.cut = self.cut
+        lengths = train.inputs.lengths
+        self.notes += long.notes(lengths, model.kept(int(lengths.max(initial=0)), 1), self.cut, "examples")
         return model
 
     def _start(self, model: Classifier) -> None:
@@ -113,15 +117,21 @@ class ClassifyTask:
         """Cross entropy of one class; of several, the mean over the labels; of a number, half the squared error in
         units of its deviation. Nothing is carried."""
         assert isinstance(model, Classifier)
-        scores = scoring.run(model, batch.x, batch.lengths)
-        y = batch.y.to(scores.device)
+        paths = scoring.run(model, batch.x, batch.lengths, model.paths)
+        y = batch.y.to(paths.device)
+        scores = paths.mean(0) if model.apart else paths.sum(0)
         nats = self.nats(model, scores, y)
-        objective = nats.mean()
-        if self.weights is not None or self.model_config.smoothing:
-            weights = None if self.weights is None else self.weights.to(scores)
-            each = F.cross_entropy(scores, y, weights, reduction="none", label_smoothing=self.model_config.smoothing)
-            objective = each.mean()
+        objective = sum(self._objective(model, path, y) for path in (paths if model.apart else scores.unsqueeze(0)))
+        assert isinstance(objective, Tensor)
         return Loss(objective, nats.detach().mean(), len(y), {})
+
+    def _objective(self, model: Classifier, scores: Tensor, y: Tensor) -> Tensor:
+        """The mean over the examples, weighted and smoothed as the settings say."""
+        if self.weights is None and not self.model_config.smoothing:
+            return self.nats(model, scores, y).mean()
+        weights = None if self.weights is None else self.weights.to(scores)
+        each = F.cross_entropy(scores, y, weights, reduction="none", label_smoothing=self.model_config.smoothing)
+        return each.mean()
 
     def nats(self, model: Classifier, scores: Tensor, y: Tensor) -> Tensor:
         """(N,) what each example costs."""
@@ -226,7 +236,8 @@ class ClassifyTask:
             "batch": self.batch, "steps_per_epoch": stream.steps_per_epoch, "units_per_epoch": stream.units_per_epoch,
             "parameters": parameters, "digest": self.digest(),
             "card": [("data", self.summary), ("units", units), ("answers", wanted + more),
-                     ("network", f"{c.layers} x {c.hidden} {c.cell}{ways}, pooled: {c.pool}")],
+                     ("network", f"{c.layers} x {c.hidden} {c.cell}{ways}, pooled: {c.pool}"),
+                     ("gradient", long.described(self.cut))],
         }  # fmt: skip
 
     def digest(self) -> str:

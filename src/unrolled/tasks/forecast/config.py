@@ -113,6 +113,8 @@ class ForecastPredict:
     interval: float = option(0.8, "share of the outcomes that the interval is to hold", above=0.0, below=1.0)
     samples: int = option(200, "sampled paths from which the interval comes; 0: only the central forecast, and the "
                         "spread of each single step", min=0, max=10**6)  # fmt: skip
+    calibrate: int = option(24, "earlier forecasts, whose outcome was known, by whose misses the interval is stretched "
+                            "(0: the network's own interval)", min=0, max=MOST_STEPS)  # fmt: skip
     seed: int = option(1, "seed of the sampled paths", min=0, max=2**63 - 1)
     picture: str | None = option(None, "draw history, forecast and interval into this file (.png, .svg, .pdf)")
 

@@ -15,7 +15,7 @@ from unrolled.data.series import SeriesSet, read_series
 from unrolled.data.timeline import Grid
 from unrolled.errors import UserError
 from unrolled.tasks.base import Prediction, Report
-from unrolled.tasks.forecast import figures, picture, rolling
+from unrolled.tasks.forecast import calibration, figures, picture
 from unrolled.tasks.forecast.config import ForecastConfig, ForecastData, ForecastPredict, count_inputs
 from unrolled.tasks.forecast.model import ForecastModel
 from unrolled.tasks.forecast.picture import Panel
@@ -120,9 +120,9 @@ class ForecastPredictor:
     def _forecast(self, frames: list[Frame], options: ForecastPredict) -> Forecasts:
         ends = ((1 - options.interval) / 2, (1 + options.interval) / 2)
         origins = [Origin(k, len(f.y)) for k, f in enumerate(frames)]
-        return rolling.forecast(
+        return calibration.forecast(
             self.model, frames, self.shape, origins, options.steps_ahead or self.shape.data.steps_ahead, levels=ends,
-            paths=options.samples, seed=options.seed,
+            paths=options.samples, seed=options.seed, window=options.calibrate,
         )  # fmt: skip
 
     def _prediction(

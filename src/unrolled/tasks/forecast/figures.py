@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from unrolled.data.series_columns import Floats
 from unrolled.tasks.base import Evaluation, Figure, Report
-from unrolled.tasks.forecast import metrics, picture, rolling
+from unrolled.tasks.forecast import calibration, metrics, picture, rolling
 from unrolled.tasks.forecast.config import ForecastPredict
 from unrolled.tasks.forecast.model import ForecastModel, losses
 from unrolled.tasks.forecast.picture import Panel
@@ -84,9 +84,9 @@ def full_report(task: ForecastTask, model: ForecastModel, part: str, options: Fo
         mean, interval = mean_interval(values)
         return Report({"loss": Figure(mean, interval, "one step ahead, no horizon fits the part", low_is_good=True)})
     ends = ((1 - options.interval) / 2, (1 + options.interval) / 2)
-    made = rolling.forecast(
+    made = calibration.forecast(
         model, task.frames, task.shape, places, task.data_config.steps_ahead, levels=(*metrics.LEVELS, *ends),
-        paths=options.samples, seed=options.seed,
+        paths=options.samples, seed=options.seed, window=options.calibrate,
     )  # fmt: skip
     found = metrics.report(task.frames, made, options.interval, task.shape.season, task.found.targets)
     count = len({o.frame for o in places})

@@ -107,6 +107,9 @@ def report(frames: Sequence[Frame], found: Forecasts, interval: float, season: i
         "pinball": Figure(pinball(truth, found.quantiles[..., : len(LEVELS)], LEVELS, unit), low_is_good=True),
         "coverage": Figure(100 * coverage(truth, low, high), None, f"% inside the {100 * interval:g} % interval"),
     }
+    if found.plain is not None:
+        plain = coverage(truth, found.plain[..., -2], found.plain[..., -1])
+        figures["coverage_plain"] = Figure(100 * plain, None, "% inside the network's own, not stretched")
     baselines, columns = [], {"network": found.center}
     for name, m in (("seasonal naive", season), ("naive", 1)):
         if name == "naive" or m > 1:

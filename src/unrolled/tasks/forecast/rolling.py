@@ -46,12 +46,14 @@ class Forecasts:
         origins: R of them.
         center: (R, H, D) the network's own middle predictions fed back.
         quantiles: (R, H, D, Q) at ``levels``; None where none were asked for.
+        plain: those that the network gave, where ``quantiles`` are stretched ones (see ``calibration``).
     """
 
     origins: list[Origin]
     center: Floats
     levels: tuple[float, ...] = ()
     quantiles: Floats | None = None
+    plain: Floats | None = None
 
 
 def origins_of(

@@ -16,6 +16,7 @@ from unrolled.engines import explain
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
 from unrolled.state import detach
+from unrolled.tasks import long
 from unrolled.tasks.base import Evaluation, Loss, Report
 from unrolled.tasks.forecast import figures
 from unrolled.tasks.forecast.config import (
@@ -152,7 +153,7 @@ class ForecastTask:
         lengths = torch.from_numpy(batch.lengths).to(like.device)
         whole = bool((batch.lengths == len(batch.x)).all())
         state = None if batch.fresh else state_from_dict(carry)
-        output, state = model.rnn(x, state, lengths=None if whole else lengths)
+        output, state = long.read(model.rnn, x, None if whole else lengths, state)
         rows = weight.any(-1)  # steps that count: whatever else stands in the batch then changes no bit
         found, y, weight = model.distributions(output[rows]), y[rows], weight[rows]
         each = losses(found, y, self.model_config).masked_fill(~weight, 0.0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.layers import CRF
+from unrolled.tasks import long
 from unrolled.tasks.language.sizes import recurrent_parameters
 from unrolled.tasks.layer import recurrent_layer
 from unrolled.tasks.tag.config import TagConfig
@@ -34,11 +35,14 @@ class Tagger(nn.Module):
         outputs: V tags, or O values.
         words, letters: sizes of the vocabularies, ``<unk>`` is 0 in both; or
         inputs: I, the numbers of a step.
+    Attributes:
+        cut: steps after which the gradient is cut in training (see :func:`unrolled.tasks.long.read`); None: nowhere.
     """
 
     def __init__(self, config: TagConfig, outputs: int, *, words: int = 0, letters: int = 0, inputs: int = 0) -> None:
         super().__init__()
         self.config, self.outputs = config, outputs
+        self.cut: int | None = None
         self.word: nn.Embedding | None = None
         self.letter: nn.Embedding | None = None
         self.speller: nn.Module | None = None
@@ -68,7 +72,7 @@ class Tagger(nn.Module):
         places = torch.from_numpy(batch.places).to(device)
         units = self.dropout(self._units(batch, device))
         x, lengths = over_time(units, batch)
-        output, _ = self.rnn(x, lengths=lengths)
+        output, _ = long.read(self.rnn, x, lengths, cut=self.cut)
         rows = output.flatten(0, 1).index_select(0, places)
         return cast(Tensor, self.head(self.dropout(rows)))
 

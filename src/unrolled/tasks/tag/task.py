@@ -16,6 +16,7 @@ from unrolled.data.tagged import Layout
 from unrolled.engines import explain
 from unrolled.errors import UserError
 from unrolled.settings import to_dict
+from unrolled.tasks import long
 from unrolled.tasks.base import Evaluation, Loss, Report, Stream
 from unrolled.tasks.metrics import ratio_interval
 from unrolled.tasks.tag import report
@@ -32,6 +33,9 @@ class Training(Protocol):
 
     @property
     def batch(self) -> int: ...
+
+    @property
+    def bptt(self) -> str: ...
 
     @property
     def seed(self) -> int: ...
@@ -65,6 +69,7 @@ class TagTask:
         start_from: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None,
     ) -> None:  # fmt: skip
         self.model_config, self.train_config = model_config, train_config
+        self.truncated = long.cut_of(train_config.bptt)
         self.data_config = data_config or TagData()
         self.known, self.parts = encode(raw, self.data_config, model_config)
         self.layout: Layout | None = raw.layout
@@ -94,6 +99,9 @@ class TagTask:
         model = Tagger(self.model_config, **self.sizes)
         if self.start_from is not None:
             self.notes += init_from(model, self.known, *self.start_from)
+        model.cut, lengths = self.truncated, self.parts["train"].lengths
+        kept = long.kept(model.rnn, int(lengths.max(initial=0)), self.batch)
+        self.notes += long.notes(lengths, kept, self.truncated, "sequences")
         return model
 
     def stream(self) -> Stream:
@@ -172,7 +180,8 @@ class TagTask:
         network = f"{config.layers} {'bidirectional ' if config.bidirectional else ''}{config.cell} of {config.hidden}"
         if isinstance(self.known, Words) and config.letters:
             network += f", words spelled by a {config.cell} of {config.letter_hidden}"
-        return [("data", self.summary), ("network", network + (", CRF" if config.crf else ""))]
+        network += ", CRF" if config.crf else ""
+        return [("data", self.summary), ("network", network), ("gradient", long.described(self.truncated))]
 
     def engine(self, model: nn.Module) -> tuple[str, str]:
         """Which engine runs a training batch of this task, and why the faster ones do not."""

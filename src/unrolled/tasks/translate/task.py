@@ -127,13 +127,12 @@ class TranslateTask:
     # -- figures -------------------------------------------------------------------------------------------------
 
     def evaluate(self, model: nn.Module, part: str) -> Evaluation:
-        """Nats per unit, every target teacher-forced, and how greedy translations fare (of the dev part: of some)."""
+        """Nats per unit, every target teacher-forced; of the dev part also how greedy translations of some fare. All of
+        the test part is translated by :meth:`report`, once."""
         assert isinstance(model, Translator)
         found = evaluate(model, self.corpus, part)
-        rows = self.corpus.parts[part]
-        if found.units:
-            rows = rows[:WATCHED] if part == "dev" else rows
-            found.figures |= quick_figures(self.decoder(model), self.corpus, rows)
+        if found.units and part == "dev":
+            found.figures |= quick_figures(self.decoder(model), self.corpus, self.corpus.parts[part][:WATCHED])
         return found
 
     def report(self, model: nn.Module, part: str) -> Report:

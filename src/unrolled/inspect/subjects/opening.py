@@ -1,0 +1,164 @@
+"""A subject from a trained model's folder, or from a preset that nothing was trained by."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.config import TextConfig
+from unrolled.data.corpus import Corpus, load_corpus
+from unrolled.data.stdlib import stdlib_source
+from unrolled.data.text import open_source
+from unrolled.errors import UserError
+from unrolled.inspect.subject import Subject
+from unrolled.inspect.subjects.examples import windows_for
+from unrolled.inspect.subjects.language import language_subject
+from unrolled.tasks.language.loading import load_model
+from unrolled.tasks.loading import saved_settings
+from unrolled.tasks.registry import TaskKind
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A subject, and what people should know of how it was made: one line each."""
+
+    subject: Subject
+    notes: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Alone:
+    """The settings of training that opening a task reads, where nothing is trained."""
+
+    batch: int = 32
+    bptt: str = "64"
+    stride: int | None = None
+    skip_tail: bool = False
+    loss_reduction: str = "mean"
+    optimiser: str = "adamw"
+    momentum: float = 0.0
+    average: float = 0.0
+    eval_streams: int = 16
+    seed: int = 1
+    dtype: str = "float32"
+
+
+def from_run(
+    kind: TaskKind, run: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mapping[str, Any],
+    paths: list[str], *, chars: int = 10_000,
+) -> Opened:  # fmt: skip
+    """A trained model, read from its folder.
+
+    Args:
+        config, tensors, tokens: what the folder holds.
+        paths: the text or data to read; none: what was held out of the training's own.
+        chars: units of a text that are read, at most.
+    Raises:
+        UserError: data that is not to be had, or that the model cannot read.
+    """
+    name, seed = run.name, int((config.get("train") or {}).get("seed") or 0)
+    own = (config.get("text") or {}).get("paths")
+    if kind.name == "language":
+        return _language_run(name, run, config, tensors, tokens, paths, own, seed, chars)
+    if not paths and (not isinstance(own, list) or own == ["-"]):
+        raise UserError(f"{name}: the data it was trained on is not known here; name it: inspect {name} DATA")
+    face: Any = importlib.import_module(kind.face)
+    data_class, model_class = kind.configs()
+    settings: tuple[Any, Any] = saved_settings(config, model_class, data_class, name)
+    shape, data = settings
+    model = face.load(config, tensors, tokens, name).model
+    try:
+        task = face.open_task(paths or own, data, shape, Alone(seed=seed))
+    except UserError as error:
+        raise error if paths else UserError(f"{name}: its training data is not to be had ({error}); name it: "
+                                            f"inspect {name} DATA") from None  # fmt: skip
+    untrained = _fresh(task, seed, model)
+    sizes = [{n: tuple(t.shape) for n, t in m.state_dict().items()} for m in (model, untrained)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"{task.label}: another vocabulary or other sizes come of it than {name} was trained with; give its own"
+        )
+    windows, part = windows_for(task)
+    notes = [f"the {part} part of {task.label}", *_left_out(model)]
+    return Opened(Subject(name, kind.name, model, untrained, windows, None, str(run)), notes)
+
+
+def _language_run(
+    name: str, run: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mapping[str, Any],
+    paths: list[str], own: Any, seed: int, chars: int,
+) -> Opened:  # fmt: skip
+    model, units, text = load_model(config, tensors, tokens, name)
+    torch.manual_seed(seed)
+    untrained = type(model)(len(units), model.config).to(model.head.weight.dtype).eval()
+    training: Corpus | None = None
+    problem = "its text came from standard input"
+    if isinstance(own, list) and own != ["-"]:
+        try:
+            training = load_corpus(open_source(own) if own else stdlib_source(), text, units=units)
+        except UserError as error:
+            problem = f"its training text is not to be had ({error})"
+    if paths:
+        whole = dataclasses.replace(text, heldout=0.0, dev=0.0)
+        corpus, part = load_corpus(open_source(paths), whole, units=units), "train"
+        notes = list(corpus.notes)
+    elif training is None:
+        raise UserError(f"{name}: {problem}; name a text: inspect {name} TEXT")
+    else:
+        corpus, part = (
+            training,
+            next(p for p in ("test", "dev", "train") if training.parts[p].units > 1 or p == "train"),
+        )
+        notes = [f"the {part} part of {corpus.label}"]
+    if training is None:
+        notes.append("the training text is not to be had: unigrams and unrelated text come from the text itself")
+    subject = language_subject(name, model, untrained, corpus, part, chars=chars, training=training, run=str(run))
+    return Opened(subject, notes)
+
+
+def untrained_preset(
+    kind: TaskKind, name: str, data: Any, shape: Any, seed: int, paths: list[str], *, chars: int = 10_000
+) -> Opened:
+    """The network of a preset as it is before training, on the data that it would be trained on.
+
+    Args:
+        data, shape: the configurations of data and model.
+    Raises:
+        UserError: as for training.
+    """
+    face: Any = importlib.import_module(kind.face)
+    task = face.open_task(paths, data, shape, Alone(seed=seed))
+    model: Any = _fresh(task, seed)
+    name, notes = f"preset {name}, untrained", list(task.notes)
+    if kind.name == "language":
+        assert isinstance(data, TextConfig)
+        part = _held_out(task.corpus)
+        subject = language_subject(name, model, model, task.corpus, part, chars=chars)
+    else:
+        windows, part = windows_for(task)
+        subject = Subject(name, kind.name, model, model, windows)
+    return Opened(subject, [*notes, f"the {part} part of {task.label}", *_left_out(model)])
+
+
+def _left_out(model: nn.Module) -> list[str]:
+    """What no instrument follows, since it has no single sequence of steps."""
+    speller = getattr(model, "speller", None)
+    return [] if speller is None else ["its network over letters reads each word apart and is not followed"]
+
+
+def _held_out(corpus: Corpus) -> str:
+    return next(part for part in ("test", "dev", "train") if corpus.parts[part].units > 1 or part == "train")
+
+
+def _fresh(task: Any, seed: int, like: nn.Module | None = None) -> nn.Module:
+    """The network at its initialisation, as the training loop draws it."""
+    torch.manual_seed(seed)
+    model: nn.Module = task.build()
+    if like is not None:
+        model.to(next(p.dtype for p in like.parameters() if p.is_floating_point()))
+    return model.eval()
