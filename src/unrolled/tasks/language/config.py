@@ -26,7 +26,7 @@ class LanguageConfig:
     tied: bool = option(False, "share the embedding with the output layer")
     dropout: float = option(0.0, "dropout on the embedding, between layers and before the output", min=0.0, below=1.0)
     embedding_dropout: float | None = option(
-        None, "dropout on the embedding (default: as --dropout)", min=0.0, below=1.0
+        None, "dropout on the embedding (unset: that of --dropout)", min=0.0, below=1.0
     )
     embedding_mask: str | None = option(
         None, "what a mask on the embedding is drawn for: each token of an update, or once for the table, which trains "
