@@ -18,6 +18,8 @@ LENGTHS, STEPS = (500, 2000, 8000, 32_000), 96_000
 QUICK_LENGTHS, QUICK_STEPS = (400, 2000), 8_000
 HELD = 1_000
 """Steps of held-out text in each of the B streams."""
+LEAST = 1e5
+"""Bytes below which the peak of a process says nothing; not drawn."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ def run(config: LabConfig, out: Path, watch: Watch) -> Report:
 
 
 def _mb(memory: float | None) -> str:
-    return "-" if memory is None else "below 0.1 MB" if memory < 1e5 else f"{memory / 1e6:.1f} MB"
+    return "-" if memory is None else "below 0.1 MB" if memory < LEAST else f"{memory / 1e6:.1f} MB"
 
 
 def _verdicts(found: list[Found]) -> list[str]:
@@ -123,7 +125,7 @@ def _picture(found: list[Found]) -> Picture:
     names = [*(f"k={k}" for k in KS), "full"]
     for colour, name in zip(drawing.SERIES, names, strict=False):
         shown = [f for f in found if f.name == name]
-        measured = [f for f in shown if f.memory is not None]
+        measured = [f for f in shown if f.memory is not None and f.memory >= LEAST]
         lines = (
             ([f.T for f in measured], [(f.memory or 0.0) / 1e6 for f in measured]),
             ([f.T for f in shown], [1e3 * f.seconds for f in shown]),
@@ -131,8 +133,11 @@ def _picture(found: list[Found]) -> Picture:
         )
         for axis, (x, y) in zip(axes, lines, strict=True):
             axis.plot(x, y, "o-", color=colour, markersize=4, linewidth=1.2, label=name)
+    ticks = sorted({f.T for f in found})
     for axis in axes:
         axis.set_xscale("log")
+        axis.set_xticks(ticks, [f"{T:,}" for T in ticks])
+        axis.minorticks_off()
     axes[0].set_yscale("log")
     axes[1].set_yscale("log")
     drawing.label(axes[0], "peak memory", "text length T", "MB")

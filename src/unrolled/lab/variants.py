@@ -69,5 +69,5 @@ def picture(name: str, title: str, done: Done, caption: str) -> Picture:
     drawing.level(axis, 0.01, "solved")
     drawing.level(axis, 1 / 6, "trivial")
     drawing.label(axis, title, "update", "MSE (dev)")
-    axis.legend(frameon=False, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    made.legend(frameon=False, fontsize=7.5, loc="outside right center")
     return Picture(name, made, caption)
