@@ -139,7 +139,8 @@ def _sentence(probe: UnitProbe, effect: Effect) -> str:
     if beaten:
         return (f"{_up(probe.words)}: {best.unit} is above chance with {what} {best.score:.2f}, but not above "
                 f"{' and '.join(beaten)} ({beside}).")  # fmt: skip
-    used = f"{_signed(effect.where)} nats {_there(probe)} and {_signed(effect.elsewhere)} elsewhere"
+    interval = f"(95 %: {_signed(effect.where_low)} to {_signed(effect.where_high)})"
+    used = f"{_signed(effect.where)} nats {_there(probe)} {interval} and {_signed(effect.elsewhere)} elsewhere"
     return (f"{_up(probe.words)}: {best.unit} follows it with {what} {best.score:.2f} ({beside}); held at its mean it "
             f"changes the loss by {used}.")  # fmt: skip
 
