@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+
+from unrolled.cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +21,15 @@ def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """``cli("train", path, "--steps", 3)``: the command line's exit code and what it wrote to stdout and stderr."""
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        return code, *capsys.readouterr()
+
+    return run

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +44,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     text, run = str(folder / "text.txt"), str(folder / "run")
     assert main(["train", text, "--out", run, "--steps", "60", *SMALL]) == 0
     return run, text
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def metrics(run: Path | str) -> list[dict[str, Any]]:

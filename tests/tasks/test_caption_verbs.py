@@ -5,23 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
-
-from unrolled.cli.main import main
 
 SMALL = ["--task", "caption", "--shapes", "100", "--image-size", "16", "--hidden", "8", "--memory", "8", "--width", "4",
          "--stages", "2", "--threads", "1", "--sample-every", "0"]  # fmt: skip
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_from_nothing_to_answers(cli, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -234,16 +233,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     command = ["train", "--task", "translate", str(folder / "pairs.tsv"), "--out", run, "--steps", "40", *FLAGS]
     assert main(command) == 0
     return run, str(folder / "pairs.tsv")
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_a_run_translates_its_test_part_once(tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

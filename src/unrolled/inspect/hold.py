@@ -20,10 +20,11 @@ from torch.nn import functional as F
 from unrolled.cells import Cell, State, Tape, Weights
 from unrolled.inspect.bootstrap import in_blocks
 from unrolled.inspect.features import Feature
-from unrolled.inspect.reading import STEPS_AT_ONCE, Place, call, places, quiet
+from unrolled.inspect.reading import STEPS_AT_ONCE, Place, call, places
 from unrolled.layers.border import enter, leave
 from unrolled.layers.recurrent import Recurrent
 from unrolled.state import stack
+from unrolled.tasks.language.measure import reading as quiet
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unrolled.inspect.bootstrap import mean_interval
-from unrolled.inspect.reading import Carried, carry, last_scores, quiet
+from unrolled.inspect.reading import Carried, carry, last_scores
 from unrolled.state import select
+from unrolled.tasks.language.measure import reading as quiet
 
 Floats = NDArray[np.float64]
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from unrolled.layers.recurrent import Recurrent
 from unrolled.state import reset, stack
+from unrolled.tasks.language.measure import reading as quiet
 
 Floats = NDArray[np.float64]
 STEPS_AT_ONCE = 512
@@ -66,18 +67,6 @@ def places(model: nn.Module) -> dict[str, Place]:
         for k in range(module.num_layers):
             named |= {f"{prefix}{s}{k}": Place(module, s, k) for s in module._cell(k).states}
     return named
-
-
-@contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients; the mode is put back."""
-    was = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was)
 
 
 @contextmanager

@@ -26,16 +26,21 @@ FEWEST_BLOCKS = 20
 NORMAL_95 = 1.959963984540054
 
 
-class Reader(Protocol):
-    """What a text is measured with: a language model, or one that reads as it does."""
+class Modal(Protocol):
+    """What has a training mode and an evaluation mode, as every ``nn.Module``."""
 
-    V: int
-    head: nn.Linear
     training: bool
 
     def train(self, mode: bool = True) -> Any: ...
 
     def eval(self) -> Any: ...
+
+
+class Reader(Modal, Protocol):
+    """What a text is measured with: a language model, or one that reads as it does."""
+
+    V: int
+    head: nn.Linear
 
     def features(
         self, ids: Tensor, state: State = None, *, resets: Tensor | None = None, lengths: Tensor | None = None
@@ -45,7 +50,7 @@ class Reader(Protocol):
 
 
 @contextmanager
-def reading(model: Reader) -> Iterator[None]:
+def reading(model: Modal) -> Iterator[None]:
     """Evaluation mode without gradients; the training mode is put back. Nothing random runs inside."""
     was = model.training
     model.eval()

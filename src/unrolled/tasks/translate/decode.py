@@ -93,7 +93,7 @@ class Decoder:
             options.max_length if options.max_length is not None else SPARE + round(2 * self.ratio * int(n))
             for n in lengths
         ]
-        with reading(model):  # type: ignore[arg-type]
+        with reading(model):
             source = model.encode(torch.from_numpy(ids).to(device), torch.from_numpy(lengths).to(device))
             stepper = _Stepper(model, source)
             first = torch.full((len(lengths),), self.target.start, device=device)
