@@ -120,6 +120,7 @@ def test_weights_that_are_not_numbers_are_named(cli: Any, trained: Path, tmp_pat
     entry = manifest["files"]["model.safetensors"]
     entry.update({"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     (broken / "manifest.json").write_text(json.dumps(manifest))
-    code, _, err = cli("inspect", broken, *FEW)
-    assert code == 2
-    assert "rnn.weight_hh_l1: 1 of " in err
+    for only in ([], ["--only", "memory"], ["--only", "units"]):
+        code, _, err = cli("inspect", broken, *FEW, *only)
+        assert code == 2
+        assert "rnn.weight_hh_l1: 1 of " in err

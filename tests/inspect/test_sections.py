@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import json
 import re
 
@@ -13,6 +14,7 @@ import pytest
 from tests.inspect.subjects import quoted_text, subject
 from unrolled.errors import UserError
 from unrolled.inspect import read, similar
+from unrolled.inspect.config import InspectConfig
 from unrolled.inspect.page import clean, render
 from unrolled.inspect.sections_memory import affordable, section_memory
 from unrolled.inspect.sections_units import section_units
@@ -31,7 +33,7 @@ def data_of(page: str) -> list[dict]:
 
 
 def test_memory_of_a_network_in_words_pictures_and_numbers():
-    section = section_memory(subject(TEXT))
+    section = section_memory(subject(TEXT), InspectConfig())
     assert section.key == "memory"
     assert "context" in section.numbers
     assert len(section.verdict) == 2
@@ -41,19 +43,19 @@ def test_memory_of_a_network_in_words_pictures_and_numbers():
 
 
 def test_a_short_text_shortens_the_lags_and_says_so():
-    section = section_memory(subject(TEXT[:200]))
+    section = section_memory(subject(TEXT[:200]), InspectConfig())
     assert section.numbers["replaced"]["lags"].max() == 64
     assert "The text has 200 units, so no lag above 64 was looked at." in section.verdict
     with pytest.raises(UserError, match="a text of 60 units is too short to measure memory; give at least 100"):
-        section_memory(subject(TEXT[:60]))
+        section_memory(subject(TEXT[:60]), InspectConfig())
 
 
 def test_short_records_leave_long_lags_out_and_say_so():
-    section = section_memory(subject(TEXT, fresh_every=20))
+    section = section_memory(subject(TEXT, fresh_every=20), InspectConfig())
     assert section.numbers["replaced"]["lags"].max() == 16
     assert "Lags above 16 were left out: too few records are that long." in section.verdict
     with pytest.raises(UserError, match=r"memory: .*; give a longer text"):
-        section_memory(subject(TEXT, fresh_every=1))
+        section_memory(subject(TEXT, fresh_every=1), InspectConfig())
 
 
 @pytest.mark.parametrize("shape", [{"cell": "gru", "layers": 2}, {"cell": "rnn-tanh"}, {"layer_norm": True}])
@@ -61,7 +63,7 @@ def test_both_sections_take_every_cell(shape):
     one = subject(TEXT, **shape)
     states = section_units(one, ["quotes"]).numbers["features"][0]["best"][0]["unit"]
     assert re.fullmatch(r"[hc][01]\.\d+", states)
-    assert section_memory(one).numbers["context"]["positions"] > 100
+    assert section_memory(one, InspectConfig()).numbers["context"]["positions"] > 100
 
 
 def test_fewer_positions_for_a_larger_network():
@@ -110,7 +112,7 @@ def test_a_short_text_is_shown_and_not_searched():
 
 
 def test_mistakes_are_named():
-    for section in (section_memory, section_units):
+    for section in (functools.partial(section_memory, config=InspectConfig()), section_units):
         with pytest.raises(UserError, match=r"made: .*a tag model predicts none"):
             section(dataclasses.replace(subject(TEXT), task="tag", text=None))
     with pytest.raises(UserError, match="unknown feature 'rhyme'"):

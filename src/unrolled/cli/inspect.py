@@ -69,14 +69,14 @@ def inspect(
     if diagram and run is None and preset is None:
         _draw_all(Path(out or "diagrams"))
         return
+    if out is not None and not diagram and Path(out).suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {out}: the page is HTML; give a name that ends in .html")
     opened = _preset(preset, texts, config) if preset is not None else _run(run or "@latest", texts, config)
     if diagram:
         _draw(opened, Path(out or opened.subject.run or "."))
         return
     other = None if against is None else _other(against, run or "@latest", texts, config)
     page = Path(out) if out is not None else Path(opened.subject.run or ".") / _name(preset)
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out {out}: the page is HTML; give a name that ends in .html")
     _write(opened, other, config, page, as_json)
 
 

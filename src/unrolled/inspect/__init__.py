@@ -31,7 +31,6 @@ _HOME: dict[str, str] = {
     "unit_probe": "units",
     "weights": "tensors",
 }
-
 """Public name to module."""
 
 __all__ = sorted(_HOME)

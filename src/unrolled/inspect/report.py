@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import unrolled
+from unrolled.inspect.checks import check_finite
 from unrolled.inspect.config import INSTRUMENTS, InspectConfig
 from unrolled.inspect.page import Section, clean, render
 from unrolled.inspect.subject import Subject
@@ -17,6 +18,7 @@ HOME = {
     "flow": "sections_gradient:section_flow",
     "jacobian": "sections_jacobian:section_jacobian",
     "gates": "sections_gates:section_gates",
+    "memory": "sections_memory:section_memory",
     "weights": "sections_weights:section_weights",
 }
 """Where each instrument's section is made: ``section(subject, config) -> Section``."""
@@ -48,6 +50,8 @@ def report(
         UserError: an instrument that does not fit the task; weights that are not numbers, by tensor.
     """
     both = [opened, *([other] if other is not None else [])]
+    for one in both:  # here, since not every instrument would notice
+        check_finite(one.subject.model)
     wanted = {name: [one for one in both if name in config.instruments(one.subject.task)] for name in INSTRUMENTS}
     rows: list[list[Section]] = []
     for k, (name, subjects) in enumerate((name, subjects) for name, subjects in wanted.items() if subjects):
@@ -70,10 +74,6 @@ def report(
 
 
 def _section(name: str, subject: Subject, config: InspectConfig) -> Section:
-    if name == "memory":
-        from unrolled.inspect.sections_memory import section_memory
-
-        return section_memory(subject)
     module, function = HOME[name].split(":")
     made: Section = getattr(importlib.import_module(f"unrolled.inspect.{module}"), function)(subject, config)
     return made

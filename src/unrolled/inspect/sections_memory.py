@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from unrolled.errors import UserError
+from unrolled.inspect.config import InspectConfig
 from unrolled.inspect.memory import (
     FEWEST,
     LAGS,
@@ -35,7 +36,7 @@ FEWEST_SAMPLED, MOST_SAMPLED = 64, 1024
 _BLUE, _ORANGE = "#1f5fa8", "#d9730d"
 
 
-def section_memory(subject: Subject) -> Section:
+def section_memory(subject: Subject, config: InspectConfig) -> Section:
     """How far back the network's predictions reach, and how much context is enough.
 
     Raises:
@@ -52,11 +53,14 @@ def section_memory(subject: Subject) -> Section:
     positions = affordable(subject.model, lags[-1] + 1, sum(sizes))
     fresh = text.fresh
     ids = text.ids[:-1]
-    carried = carried_to(subject.model, ids, longest=lags[-1], positions=positions, fresh=fresh)
+    carried = carried_to(subject.model, ids, longest=lags[-1], positions=positions, fresh=fresh,
+                         seed=config.seed)  # fmt: skip
     try:
         memory = memory_horizon(subject.model, text.ids, train=text.train, lags=lags, draws=DRAWS, fresh=fresh,
-                                carried=carried)  # fmt: skip
-        context = context_loss(subject.model, text.ids, train=text.train, sizes=sizes, fresh=fresh, carried=carried)
+                                seed=config.seed, carried=carried)  # fmt: skip
+        context = context_loss(
+            subject.model, text.ids, train=text.train, sizes=sizes, fresh=fresh, seed=config.seed, carried=carried
+        )
     except ValueError as error:
         raise UserError(f"memory: {error}; give a longer text") from None
     notes = _notes(len(text.ids), lags, memory)

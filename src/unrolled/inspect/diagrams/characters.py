@@ -44,16 +44,21 @@ def numbers(state: str) -> dict[str, list[list[float]]]:
                 "L": losses.unsqueeze(1).tolist()}  # fmt: skip
 
 
+def _step(p: Picture, t: int, values: dict[str, list[list[float]]]) -> float:
+    """Step t from its character up to its scores; where it stands."""
+    x = STEP * t
+    p.word(f"in{t}", x, -56, f'"{TEXT[t]}"', w=26, h=18, size=13)
+    for key, y, kind, digits in (("x", 0, "x", 0), ("h", 104, "h", 1), ("y", 208, "y", 1)):
+        _column(p, f"{key}{t}", x, y, values[key][t], kind, digits)
+    return x
+
+
 def training() -> Picture:
     """Each character is the input, the one after it the target."""
     p = Picture("char-training", 'The character model in training on "hello": each character predicts the next')
     values = numbers("begun")
     for t in range(4):
-        x = STEP * t
-        p.word(f"in{t}", x, -56, f'"{TEXT[t]}"', w=26, h=18, size=13)
-        _column(p, f"x{t}", x, 0, values["x"][t], "x", 0)
-        _column(p, f"h{t}", x, 104, values["h"][t], "h", 1)
-        _column(p, f"y{t}", x, 208, values["y"][t], "y", 1)
+        x = _step(p, t, values)
         p.box(f"L{t}", x, 284, f"{values['L'][t][0]:.2f}", "loss", h=24, size=11)
         p.word(f"target{t}", x, 326, f'"{TEXT[t + 1]}"', w=26, h=18, size=13)
         p.chain([f"in{t}", f"x{t}", f"h{t}", f"y{t}", f"L{t}"])
@@ -70,11 +75,7 @@ def sampling() -> Picture:
     p = Picture("char-sampling", "The character model in sampling: what it draws is fed back as the next input")
     values = numbers("learnt")
     for t in range(4):
-        x = STEP * t
-        p.word(f"in{t}", x, -56, f'"{TEXT[t]}"', w=26, h=18, size=13)
-        _column(p, f"x{t}", x, 0, values["x"][t], "x", 0)
-        _column(p, f"h{t}", x, 104, values["h"][t], "h", 1)
-        _column(p, f"y{t}", x, 208, values["y"][t], "y", 1)
+        x = _step(p, t, values)
         _column(p, f"p{t}", x, 312, values["p"][t], "y", 2)
         p.word(f"out{t}", x, 380, f'"{TEXT[t + 1]}"', w=26, h=18, size=13)
         p.chain([f"in{t}", f"x{t}", f"h{t}", f"y{t}", f"p{t}", f"out{t}"])

@@ -110,10 +110,7 @@ def _language_run(
     elif training is None:
         raise UserError(f"{name}: {problem}; name a text: inspect {name} TEXT")
     else:
-        corpus, part = (
-            training,
-            next(p for p in ("test", "dev", "train") if training.parts[p].units > 1 or p == "train"),
-        )
+        corpus, part = training, _held_out(training)
         notes = [f"the {part} part of {corpus.label}"]
     if training is None:
         notes.append("the training text is not to be had: unigrams and unrelated text come from the text itself")
