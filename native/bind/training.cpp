@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "bind.hpp"
@@ -56,22 +57,20 @@ class Training {
     guard_ = GuardRule{on, has_mean, spike, mean, decay, seen, settled};
   }
 
-  // Updates as (steps, ids, targets, fresh, rate, number, seeds); the seeds are those of the masks of the embedding, between
-  // layers, and behind the top one. Returns how many were applied, and (nats, norm,
+  // Updates as (ids, targets, fresh, rate, number, seeds): arrays of int64, (steps, B), dense; the seeds are those of the
+  // masks of the embedding, between layers, and behind the top one. Returns how many were applied, and (nats, norm,
   // clipped) of each, and of one more where the guard refused it.
   std::tuple<i64, std::vector<std::tuple<double, double, bool>>> run(
-      const std::vector<std::tuple<i64, std::size_t, std::size_t, bool, double, i64, std::tuple<u64, u64, u64>>>& given,
+      const std::vector<std::tuple<nb::handle, nb::handle, bool, double, i64, std::tuple<u64, u64, u64>>>& given,
       std::size_t h, std::size_t c, int threads) {
     std::vector<Update> updates;
-    for (const auto& [steps, ids, targets, fresh, lr, number, seeds] : given) {
+    for (const auto& [x, y, fresh, lr, number, seeds] : given) {
       const auto [table, layers, output] = seeds;
-      Update u{steps, reinterpret_cast<const i64*>(ids), reinterpret_cast<const i64*>(targets), fresh, lr, number, 0, 0, false,
-               table, layers, output};
-      for (i64 i = 0; i < steps * model_.shape_.B; ++i)
-        for (const i64 id : {u.ids[i], u.targets[i]})
-          if (id < 0 || id >= model_.shape_.V)
-            throw nb::index_error(("id " + std::to_string(id) + ": not in 0 to " + std::to_string(model_.shape_.V - 1)).c_str());
-      updates.push_back(u);
+      const auto [ids, count] = units(x);
+      const auto [targets, as_many] = units(y);
+      const i64 steps = count / model_.shape_.B;
+      if (count != as_many || steps * model_.shape_.B != count) throw std::invalid_argument("ids and targets: (steps, B)");
+      updates.push_back({steps, ids, targets, fresh, lr, number, 0, 0, false, table, layers, output});
     }
     const i64 n = static_cast<i64>(updates.size());
     i64 done = 0;
@@ -86,6 +85,20 @@ class Training {
   }
 
  private:
+  // Where an array of ids lies, and how many there are. The caller keeps it alive.
+  std::pair<const i64*, i64> units(nb::handle array) const {
+    Py_buffer view;
+    if (PyObject_GetBuffer(array.ptr(), &view, PyBUF_C_CONTIGUOUS)) throw nb::python_error();
+    const i64* ids = static_cast<const i64*>(view.buf);
+    const i64 n = view.itemsize == sizeof(i64) ? static_cast<i64>(view.len) / view.itemsize : -1;
+    PyBuffer_Release(&view);
+    if (n < 0) throw std::invalid_argument("ids: not int64");
+    for (i64 i = 0; i < n; ++i)
+      if (ids[i] < 0 || ids[i] >= model_.shape_.V)
+        throw nb::index_error(("id " + std::to_string(ids[i]) + ": not in 0 to " + std::to_string(model_.shape_.V - 1)).c_str());
+    return {ids, n};
+  }
+
   LanguageTraining<Real> model_;
   std::vector<Trained<Real>> trained_;
   GuardRule guard_;

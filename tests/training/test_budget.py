@@ -217,3 +217,15 @@ def test_cadences_that_hang_on_the_total_start_after_the_calibration() -> None:
     assert not any(b.samples(s) for s in range(31))
     assert [s for s in range(1, 31) if b.records(s)] == [1, 10, *range(20, 31)]
     assert Schedule("cosine", 5, 0.0).anchor_step == 20
+
+
+@pytest.mark.parametrize("total", [30, 977, 50_000])
+@pytest.mark.parametrize("every", [(None, None), (7, 9), (None, 0), (300, None)])
+def test_nothing_is_due_in_a_quiet_stretch(total: int, every: tuple[int | None, int | None]) -> None:
+    b = Budget(config(steps=total, warmup=33, eval_every=every[0], sample_every=every[1]), 10)
+    due = [b.records(s) or b.evaluates(s) or b.samples(s) for s in range(min(total, 1200) + 1)]
+    for step in range(len(due) - 1):
+        n = b.quiet(step, 50)
+        assert 1 <= n <= 50
+        assert not any(due[step + 1 : step + n])
+        assert n == 50 or step + n >= len(due) - 1 or due[step + n], "it ends where something is due, not before"

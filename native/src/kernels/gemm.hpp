@@ -47,11 +47,16 @@ void pack_transposed(const Panels<S>& panels, i64 K, const typename S::Real* src
       typename S::Real* to = out + (p - first) * K * step + v * W;
       i64 k0 = 0;
       if constexpr (requires(typename S::Vec (&r)[W]) { S::transpose(r); }) {
-        for (; lanes == W && k0 + W <= K; k0 += W) {
+        for (; k0 < K; k0 += W) {
+          const int depth = static_cast<int>(K - k0 < W ? K - k0 : W);
           typename S::Vec r[W];
-          for (int n = 0; n < W; ++n) r[n] = S::load(from + n * ld + k0);
+          if (lanes == W && depth == W) {
+            for (int n = 0; n < W; ++n) r[n] = S::load(from + n * ld + k0);
+          } else {
+            for (int n = 0; n < W; ++n) r[n] = n < lanes ? S::load_n(from + n * ld + k0, depth) : S::zero();
+          }
           S::transpose(r);
-          for (int k = 0; k < W; ++k) S::store(to + (k0 + k) * step, r[k]);
+          for (int k = 0; k < depth; ++k) S::store(to + (k0 + k) * step, r[k]);
         }
       }
       for (; k0 < K; k0 += 16) {  // 16 x W at a time: both sides stay in the first cache

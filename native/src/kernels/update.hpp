@@ -37,11 +37,18 @@ double norm_of(const Trained<typename S::Real>* params, int count, int threads) 
   for (int i = 0; i < count; ++i) blocks += ceil_div(params[i].n, update_block);
   Array<double> sums(blocks);
   each_block(params, count, threads, [&](const Trained<Real>& p, i64 from, i64 to, i64 block) {
-    auto sum = S::zero();
-    for (i64 j = from; j < to; j += W) {
+    typename S::Vec parts[4] = {S::zero(), S::zero(), S::zero(), S::zero()};  // one chain would wait for itself
+    i64 j = from;
+    for (; j + 4 * W <= to; j += 4 * W)
+      for (int k = 0; k < 4; ++k) {
+        const auto g = S::load(p.g + j + k * W);
+        parts[k] = S::fma(g, g, parts[k]);
+      }
+    for (; j < to; j += W) {
       const auto g = take<S>(p.g + j, static_cast<int>(to - j < W ? to - j : W));
-      sum = S::fma(g, g, sum);
+      parts[0] = S::fma(g, g, parts[0]);
     }
+    const auto sum = S::add(S::add(parts[0], parts[1]), S::add(parts[2], parts[3]));
     Real lane[W];
     S::store(lane, sum);
     double total = 0;

@@ -109,6 +109,23 @@ struct F64 {
   }
   static Vec round(Vec a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static Vec scale(Vec a, Vec n) { return _mm512_scalef_pd(a, n); }
+  // Rows become columns, in place: pairs, then quarters of registers.
+  static void transpose(Vec (&r)[8]) {
+    Vec even[4], odd[4];
+    for (int i = 0; i < 4; ++i) {  // quarter q holds column 2 q, or 2 q + 1, of rows 2 i and 2 i + 1
+      even[i] = _mm512_unpacklo_pd(r[2 * i], r[2 * i + 1]);
+      odd[i] = _mm512_unpackhi_pd(r[2 * i], r[2 * i + 1]);
+    }
+    for (int side = 0; side < 2; ++side) {
+      const Vec* a = side ? odd : even;
+      const Vec low02 = _mm512_shuffle_f64x2(a[0], a[1], 0x88), low13 = _mm512_shuffle_f64x2(a[0], a[1], 0xDD);
+      const Vec high02 = _mm512_shuffle_f64x2(a[2], a[3], 0x88), high13 = _mm512_shuffle_f64x2(a[2], a[3], 0xDD);
+      r[side] = _mm512_shuffle_f64x2(low02, high02, 0x88);
+      r[4 + side] = _mm512_shuffle_f64x2(low02, high02, 0xDD);
+      r[2 + side] = _mm512_shuffle_f64x2(low13, high13, 0x88);
+      r[6 + side] = _mm512_shuffle_f64x2(low13, high13, 0xDD);
+    }
+  }
   static Mask positive(Vec a) { return _mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_GT_OQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_pd(m, no, yes); }
 };

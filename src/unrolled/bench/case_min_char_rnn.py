@@ -39,7 +39,7 @@ BARS = {"columns": Bar(12.0, 25.0), "products": None}
 WORDS = {"columns": "against columns", "products": "against NumPy's best"}
 
 
-def rows(config: BenchConfig, steps: int = 400) -> Iterator[Row]:
+def rows(config: BenchConfig, steps: int = 20_000) -> Iterator[Row]:
     """Two dtypes, two forms of the peer; a repetition is ``steps`` updates on our side."""
     names = {(d, f): f"{d}, {words}" for d in ("float64", "float32") for f, words in WORDS.items()}
     wanted = {key: name for key, name in names.items() if config.wants(name)}

@@ -105,6 +105,18 @@ class Budget:
             return step == 1 or step % 10 == 0 or step == self.total
         return step == self.total or self._due(step, self.cadence.record, False)
 
+    def quiet(self, step: int, most: int) -> int:
+        """After update number ``step``: how many updates until one of these is due, ``most`` at most."""
+        c, after = self.cadence, step + 1
+        if after > held_until(self.config.warmup):  # nothing but the cadences counts from here on
+            cadences = [every for every in (c.evaluate, c.sample, c.record) if every is not None]
+            ends = [] if self.total is None else [self.total - step]
+            return min([most, *ends, *(every - step % every for every in cadences)])
+        for n in range(1, most):
+            if self.records(step + n) or self.evaluates(step + n) or self.samples(step + n):
+                return n
+        return most
+
     @staticmethod
     def _due(step: int, every: int | None, given: bool) -> bool:
         return every is not None and step % every == 0 and (given or step > CALIBRATION)

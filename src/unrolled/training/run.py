@@ -135,11 +135,7 @@ class Run:
         if b.total is None or self.whole is None:
             return 1
         most = min(1000, b.total - self.step, self.guard.room or 1000, 1 + int(0.05 / max(seconds, 1e-6)))
-        for n in range(1, most):
-            step = self.step + n
-            if b.records(step) or b.evaluates(step) or b.samples(step) or (every and step % every == 0):
-                return n
-        return most
+        return b.quiet(self.step, min(most, every - self.step % every) if every else most)
 
     # Between updates. Nothing here may touch the training's random streams.
 

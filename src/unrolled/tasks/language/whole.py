@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.data.streams import Chunk
@@ -60,6 +58,7 @@ class WholeUpdates:
         self.model, self.optimiser, self.rule, self.rows = model, updating.optimiser, updating.rule, rows
         config, embedding = model.config, model.embedding
         self.has_c = config.cell == "lstm"
+        self._drops = (config.embedding_rate > 0, config.dropout > 0 and config.layers > 1, config.dropout > 0)
         group = self.optimiser.param_groups[0]
         betas, eps = group.get("betas", (0.0, 0.0)), group.get("eps", 0.0)
         make = core.module().Training64 if model.head.weight.dtype is torch.float64 else core.module().Training32
@@ -83,10 +82,9 @@ class WholeUpdates:
             guard.settled) if guard is not None else (0.0, False, 0.0, 0, 0.0, 0)),
         )  # fmt: skip
         given = [
-            (len(c.x), _address(c.x), _address(c.y), c.fresh or (k == 0 and not carry), rate, number + 1 + k,
-             self._seeds())
+            (c.x, c.y, c.fresh or (k == 0 and not carry), rate, number + 1 + k, self._seeds())
             for k, (c, rate) in enumerate(zip(chunks, rates, strict=True))
-        ]  # fmt: skip
+        ]
         threads = core.threads()
         done, figures = self._core.run(
             given, state["h"].data_ptr(), state["c"].data_ptr() if self.has_c else 0, threads
@@ -99,9 +97,7 @@ class WholeUpdates:
     def _seeds(self) -> tuple[int, int, int]:
         """Of an update's masks: the embedding, between layers, before the head. Drawn where there is such a mask, in
         the order in which the model itself draws them."""
-        config = self.model.config
-        drops = (config.embedding_rate > 0, config.dropout > 0 and config.layers > 1, config.dropout > 0)
-        table, between, head = (int(draw_seed()) if drop else 0 for drop in drops)
+        table, between, head = (int(draw_seed()) if drop else 0 for drop in self._drops)
         return table, between, head
 
     def _set(self) -> int:
@@ -136,10 +132,3 @@ class WholeUpdates:
         if self.rule.counts and "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32)
         return state
-
-
-def _address(ids: NDArray[np.int64]) -> int:
-    """Where a chunk's ids lie; ``ids.ctypes`` takes as long as a small update."""
-    assert ids.flags.c_contiguous
-    address: int = ids.__array_interface__["data"][0]
-    return address
