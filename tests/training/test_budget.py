@@ -145,6 +145,28 @@ def test_a_hiccup_changes_nothing(run: Runner) -> None:
     assert steps(ran) == 291
 
 
+@pytest.mark.parametrize("factor", [1.5, 4.0])
+def test_a_machine_that_is_fast_again_uses_its_budget(run: Runner, factor: float) -> None:
+    """Slow for some 8 seconds of 60: what was taken off comes back, but for those seconds."""
+    slow = range(100, 100 + int(80 / factor))
+    machine = Machine(run, lambda step: 0.1 * (factor if step in slow else 1.0))
+    ran = machine(minutes=1.0)
+    lost = len(slow) * 0.1 * (factor - 1)
+    refits = [r["refit"] for r in metrics(run.root / "run") if "refit" in r]
+    if factor > 2:
+        assert refits[0] < refits[-1] == steps(ran)
+        assert any("the machine is faster again" in m for m in ran.notes.messages)
+    assert steps(ran) == pytest.approx(0.97 * (60 - lost) / 0.1, rel=0.08)
+    assert machine.took <= 1.05 * 60
+    rates = {r["step"]: r["lr"] for r in ran.notes.steps}
+    assert all(0 <= rates[s] - rates[s + 1] < 0.05 * 1e-2 for s in range(21, steps(ran)))
+
+
+def test_a_fast_machine_is_given_no_more_than_was_planned(run: Runner) -> None:
+    ran = Machine(run, lambda step: 0.1 if step < 150 else 0.02)(minutes=0.5)
+    assert steps(ran) == 291
+
+
 def test_slow_first_updates_do_not_mislead(run: Runner) -> None:
     ran = Machine(run, lambda step: 0.3 if step <= 5 else 0.1)(minutes=0.5)
     assert steps(ran) == 281  # the second lost is taken off, the pace is the later one

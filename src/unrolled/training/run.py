@@ -177,7 +177,9 @@ class Run:
             record |= probe(self.model, self.step, each)
         self._write(record)
         if fitted is not None:
-            self._say(f"step {self.step}: the machine has slowed; {fitted} updates instead of {b.total} fit the budget")
+            assert b.total is not None
+            how = "has slowed" if fitted < b.total else "is faster again"
+            self._say(f"step {self.step}: the machine {how}; {fitted} updates instead of {b.total} fit the budget")
             self.schedule.refit(self.step, b.total)
             b.fit(fitted)
             self._write({"step": self.step, "refit": fitted})
