@@ -14,6 +14,8 @@ LONG = 8
 """Words of an English sentence from which on attention has to win."""
 PRONOUNCE_STEPS = 20_000
 """Of CMUdict: what twenty minutes hold on two quiet threads. Steps, so that a busy machine finds the same."""
+PHRASES_STEPS = 3000
+"""Of English and French: enough to tell attention from none."""
 THINNED = 50
 """Of the lines of a data set, one in so many is read with ``--quick``."""
 
@@ -32,7 +34,7 @@ def cmudict(options: Options) -> Row:
     """Letters to sounds, greedy, right if any listed pronunciation; the same without attention as a baseline."""
     with tempfile.TemporaryDirectory() as small:
         path = _file(options, Path("cmudict", "cmudict.dict.gz"), small)
-        budget = ("--steps", 20) if options.quick else ("--steps", PRONOUNCE_STEPS)
+        budget = ("--steps", 20 if options.quick else PRONOUNCE_STEPS)
         looking = train(options, "cmudict", path, "--preset", "translate-pronounce", *budget)
         blind = train(options, "cmudict-blind", path, "--preset", "translate-pronounce", "--attention", "none",
                       "--steps", looking["result"]["steps"])  # fmt: skip
@@ -59,7 +61,7 @@ def eng_fra(options: Options) -> Row:
         path = _file(options, Path("eng-fra", "fra.txt.gz"), folder)
         kept = dataclasses.replace(options, keep=options.keep or Path(folder))
         given = (path, "--preset", "translate-phrases", "--attention")
-        budget = ("--steps", 20) if options.quick else ("--minutes", 20)
+        budget = ("--steps", 20 if options.quick else PHRASES_STEPS)
         looking = train(kept, "eng-fra", *given, "dot", *budget)
         blind = train(kept, "eng-fra-blind", *given, "none", "--steps", looking["result"]["steps"])
         assert kept.keep is not None
