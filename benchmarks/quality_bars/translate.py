@@ -12,8 +12,6 @@ from quality_bars import Options, Row, bar, summary, train
 
 LONG = 8
 """Words of an English sentence from which on attention has to win."""
-PRONOUNCE_STEPS = 20_000
-"""Of CMUdict: what twenty minutes hold on two quiet threads. Steps, so that a busy machine finds the same."""
 PHRASES_STEPS = 3000
 """Of English and French: enough to tell attention from none."""
 THINNED = 50
@@ -34,7 +32,7 @@ def cmudict(options: Options) -> Row:
     """Letters to sounds, greedy, right if any listed pronunciation; the same without attention as a baseline."""
     with tempfile.TemporaryDirectory() as small:
         path = _file(options, Path("cmudict", "cmudict.dict.gz"), small)
-        budget = ("--steps", 20 if options.quick else PRONOUNCE_STEPS)
+        budget = ("--steps", 20) if options.quick else ("--minutes", 20)
         looking = train(options, "cmudict", path, "--preset", "translate-pronounce", *budget)
         blind = train(options, "cmudict-blind", path, "--preset", "translate-pronounce", "--attention", "none",
                       "--steps", looking["result"]["steps"])  # fmt: skip

@@ -112,11 +112,11 @@ class Budget:
 
     def quiet(self, step: int, most: int) -> int:
         """After update number ``step``: how many updates until one of these is due, ``most`` at most."""
-        c, after = self.cadence, step + 1
-        if after > held_until(self.config.warmup):  # nothing but the cadences counts from here on
-            cadences = [every for every in (c.evaluate, c.sample, c.record) if every is not None]
-            ends = [] if self.total is None else [self.total - step]
-            return min([most, *ends, *(every - step % every for every in cadences)])
+        assert self.total is not None
+        if step >= held_until(self.config.warmup):  # nothing but the cadences and the end counts from here on
+            c = self.cadence
+            due = (every - step % every for every in (c.evaluate, c.sample, c.record) if every is not None)
+            return min(most, self.total - step, *due)
         for n in range(1, most):
             if self.records(step + n) or self.evaluates(step + n) or self.samples(step + n):
                 return n
@@ -224,8 +224,8 @@ class Budget:
     def _raised(self, step: int, rest: float, aim: float) -> int | None:
         """The total that fits, no more than was planned; None where that is no more than now."""
         assert self.total is not None
-        fitting = step + int((aim - self.elapsed) / rest * (self.total - step))
-        fitting = min(fitting, self.planned or self.total)
+        assert self.planned is not None
+        fitting = min(self.planned, step + int((aim - self.elapsed) / rest * (self.total - step)))
         return fitting if fitting > self.total else None
 
     def _rest(self, step: int) -> float:
@@ -263,9 +263,10 @@ class Budget:
         Raises:
             UserError: the budget was lowered, or is used up by another measure.
         """
-        planned = self.total
+        wanted = self.total
+        state = {"planned": state["total"], **state}  # an older checkpoint has none
         for name in self.NAMES:
-            setattr(self, name, state["total"] if name not in state else state[name])  # an older one has no "planned"
+            setattr(self, name, state[name])
         sample = self.config.sample_every  # a watching setting: the new one holds
         self.cadence = Cadence(**state["cadence"])
         if sample is not None:
@@ -280,10 +281,10 @@ class Budget:
         if before is not None and new < before:
             raise UserError(f"--{kind} {new:g}: the run has a budget of {before:g}; a budget may only be raised")
         if self.seconds is None:
-            assert planned is not None
-            if planned < step:
+            assert wanted is not None
+            if wanted < step:
                 raise UserError(f"--{kind} {new:g}: the run has made {step} updates already; give a larger budget")
-            self.fix(planned)
+            self.fix(wanted)
         elif self.elapsed >= self.seconds:
             used = self.elapsed / 60.0
             raise UserError(f"--minutes {new:g}: the run has trained for {used:.2f} already; give a larger budget")

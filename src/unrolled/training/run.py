@@ -134,7 +134,7 @@ class Run:
         b, every = self.budget, self.config.checkpoint_every
         if b.total is None or self.whole is None:
             return 1
-        most = min(1000, b.total - self.step, self.guard.room or 1000, 1 + int(0.05 / max(seconds, 1e-6)))
+        most = min(1000, self.guard.room or 1000, 1 + int(0.05 / max(seconds, 1e-6)))
         return b.quiet(self.step, min(most, every - self.step % every) if every else most)
 
     # Between updates. Nothing here may touch the training's random streams.
