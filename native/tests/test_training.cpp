@@ -55,7 +55,9 @@ struct Learner {
 
   void add(i64 n) {
     std::vector<Real> made(static_cast<std::size_t>(n));
-    for (auto& x : made) x = static_cast<Real>(0.5 * random.next());
+    // Not above what keeps a vanilla network out of chaos: there the loss after some updates is a matter of rounding.
+    const double scale = 1 / std::sqrt(static_cast<double>(shape_.H));
+    for (auto& x : made) x = static_cast<Real>(scale * random.next());
     w.push_back(made);
     for (auto* kept : {&g, &first, &second}) kept->emplace_back(static_cast<std::size_t>(n), Real(0));
   }
@@ -67,9 +69,8 @@ struct Learner {
   std::vector<Trained<Real>> trained;
   std::vector<Real> h, c;
   std::vector<i64> text = [] {
-    Random random{5};
-    std::vector<i64> ids(600);
-    for (auto& id : ids) id = random.below(13);
+    std::vector<i64> ids(600);  // time by batch of 3; each unit says which comes next
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<i64>((i / 3 * 5 + i % 3) % 13);
     return ids;
   }();
 };
@@ -104,9 +105,9 @@ void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule, double p) {
   Learner<Real> one(shape_of(cell, 2, H, E, rule, p));
   const double before = one.learn(1, 7, 1, 0.0, 1);
   Learner<Real> alone(shape_of(cell, 2, H, E, rule, p)), together(shape_of(cell, 2, H, E, rule, p));
-  const double after = alone.learn(20, 7, 1, rule == Rule::sgd ? 0.1 : 0.02, 1);
-  CHECK(together.learn(20, 7, 6, rule == Rule::sgd ? 0.1 : 0.02, 3) == after);
-  CHECK(std::isfinite(after) && after < before + 1.0);
+  const double after = alone.learn(20, 7, 1, rule == Rule::sgd ? 0.1 : 0.005, 1);
+  CHECK(together.learn(20, 7, 6, rule == Rule::sgd ? 0.1 : 0.005, 3) == after);
+  CHECK(std::isfinite(after) && after < before + p);  // what dropout takes differs between the two
   for (std::size_t i = 0; i < alone.w.size(); ++i)
     for (std::size_t j = 0; j < alone.w[i].size(); ++j) CHECK(alone.w[i][j] == together.w[i][j]);
   for (std::size_t j = 0; j < alone.h.size(); ++j) CHECK(alone.h[j] == together.h[j] && alone.c[j] == together.c[j]);
