@@ -55,6 +55,26 @@ def test_two_texts_stand_side_by_side(cli: Any, trained: Path, tmp_path: Path) -
     assert "run on other.txt" in markup
 
 
+def test_a_text_in_another_encoding(cli: Any, trained: Path, tmp_path: Path) -> None:
+    wide, page = tmp_path / "wide.txt", tmp_path / "wide.html"
+    wide.write_text(TEXT, encoding="utf-16")
+    few = ("--only", "gates", *FEW, "--out", page)
+    code, _, err = cli("inspect", trained, wide, *few)
+    assert code == 2
+    assert "use --encoding utf-16" in err
+    code, _, err = cli("inspect", trained, wide, "--encoding", "utf-16", *few)
+    assert code == 0, err
+    numbers = json.loads((tmp_path / "wide.json").read_text())["gates"]
+    (tmp_path / "same.txt").write_text(TEXT)
+    assert cli("inspect", trained, tmp_path / "same.txt", "--only", "gates", *FEW, "--out", page)[0] == 0
+    assert json.loads((tmp_path / "wide.json").read_text())["gates"] == numbers
+    for asked in ((trained, wide, "--encoding", "morse"), ("--preset", "caption", "--encoding", "utf-8")):
+        code, _, err = cli("inspect", *asked, *few)
+        assert code == 2
+        assert err.count("\n") == 1
+        assert f"--encoding {asked[-1]}" in err
+
+
 def test_a_preset_is_looked_into_before_it_is_trained(cli: Any, trained: Path, tmp_path: Path) -> None:
     text, page = trained.parent / "text.txt", tmp_path / "fresh.html"
     code, out, err = cli("inspect", "--preset", "min-char-rnn", text, "--only", "flow,gates", *FEW, "--out", page)

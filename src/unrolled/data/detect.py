@@ -52,7 +52,9 @@ def undecodable(item: Item, codec: str, offset: int) -> UserError:
     """The error for bytes that are not ``codec``: where, and an encoding that was tried on the whole file and works."""
     found = guess(item, codec)
     remedy = f"it decodes as {found}: use --encoding {found}" if found else "use --encoding NAME"
-    return UserError(f"{item.name}: byte {offset} does not decode as {codec}; {remedy}, or --units byte")
+    return UserError(
+        f"{item.name}: byte {offset} does not decode as {codec}; {remedy}, or train on it with --units byte"
+    )
 
 
 def binary(item: Item, codec: str, offset: int, what: str) -> UserError:
@@ -60,7 +62,9 @@ def binary(item: Item, codec: str, offset: int, what: str) -> UserError:
     found = guess(item, codec)
     if found and found.startswith("utf-"):
         return UserError(f"{item.name}: {what} at byte {offset}; it looks like {found}: use --encoding {found}")
-    return UserError(f"{item.name}: binary data ({what} at byte {offset}); use --units byte, or name a text file")
+    return UserError(
+        f"{item.name}: binary data ({what} at byte {offset}); name a text file, or train on it with --units byte"
+    )
 
 
 def guess(item: Item, tried: str) -> str | None:

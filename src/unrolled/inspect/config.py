@@ -32,6 +32,7 @@ class InspectConfig:
     features: str | None = option(None, "what units are searched for, with commas between (default: what the text has "
                                   "enough of): quotes, brackets, indentation, ...")  # fmt: skip
     pattern: str | None = option(None, "search for units that follow this regular expression, too")
+    encoding: str | None = option(None, "encoding of the text (default: that of the training)")
     seed: int = option(1, "seed of the positions and draws", min=0, max=2**32 - 1)
 
     def __post_init__(self) -> None:
