@@ -20,7 +20,8 @@ AIM = 0.97
 LATE = 1.05
 """A projected end past this share of the budget fits the number of updates anew."""
 EARLY = 0.9
-"""A projected end before this share of what is planned for, after the number was lowered, raises it again."""
+"""A projected end before this share of what is planned for fits the number of updates anew, too: the machine was busy
+when it was measured, or whole updates made many a call are faster than the single ones of the calibration."""
 COMMAND = 1.12
 """What loading, training and the final evaluation may take together, as a share of the budget (1.15 is promised)."""
 
@@ -48,7 +49,6 @@ class Budget:
 
     Attributes:
         total: updates of the whole run; None until a budget in minutes has been fixed.
-        planned: the total as it was first fixed; a slow machine lowers ``total``, and never is it above this.
         elapsed: seconds of training so far, over all resumed parts, without loading and the final evaluation.
         pace: seconds an update takes lately, without evaluations and the like.
         costs: seconds of the last ``"evaluation"``, ``"sample"`` and ``"checkpoint"``.
@@ -63,7 +63,7 @@ class Budget:
         UserError: no budget is given.
     """
 
-    NAMES = ("total", "planned", "elapsed", "pace", "costs", "times", "recent", "refitted")
+    NAMES = ("total", "elapsed", "pace", "costs", "times", "recent", "refitted")
 
     def __init__(
         self, config: TrainConfig, steps_per_epoch: int, parts: dict[str, int] | None = None, spent: float = 0.0
@@ -71,7 +71,6 @@ class Budget:
         self.config, self.parts, self.spent = config, parts or {}, spent
         self.seconds = None if config.minutes is None else 60.0 * config.minutes
         self.total: int | None = None
-        self.planned: int | None = None
         self.elapsed, self.pace = 0.0, 0.0
         self.costs: dict[str, float] = {}
         self.times: list[float] = []
@@ -87,7 +86,7 @@ class Budget:
 
     def fix(self, total: int, evaluations: int = EVALUATIONS, samples: int = SAMPLES) -> None:
         """Settle the number of updates, and what hangs on it."""
-        self.total = self.planned = total
+        self.total = total
         c = self.config
         sample = max(1, round(total / samples)) if c.sample_every is None else c.sample_every or None
         evaluate = c.eval_every or max(1, round(total / evaluations))
@@ -198,8 +197,8 @@ class Budget:
         """Watch the pace: take in that the last ``updates`` updates took ``seconds``.
 
         Returns:
-            A smaller total where the projected end passes :data:`LATE` times the budget, a larger one where that was
-            done before and the machine is faster again; else None. The caller stores it with :meth:`fit`.
+            A smaller total where the projected end passes :data:`LATE` times the budget, a larger one where it comes
+            before :data:`EARLY` of what is planned for; else None. The caller stores it with :meth:`fit`.
         """
         if not updates or self.total is None or step >= self.total:
             return None
@@ -216,17 +215,13 @@ class Budget:
         if self.elapsed - self.refitted < 0.02 * self.seconds:
             return None
         if self.elapsed + rest <= late:
-            return self._raised(step, rest, aim) if self.elapsed + rest < EARLY * aim else None
+            if self.elapsed + rest >= EARLY * aim:
+                return None
+            fitting = step + int((aim - self.elapsed) / rest * (self.total - step))
+            return fitting if fitting > self.total else None
         # Near the end half of what is left until late is used: stopping dead would cut off the schedule's last part.
         share = max(aim - self.elapsed, 0.5 * (late - self.elapsed)) / rest
         return max(step, min(self.total - 1, step + int(share * (self.total - step))))
-
-    def _raised(self, step: int, rest: float, aim: float) -> int | None:
-        """The total that fits, no more than was planned; None where that is no more than now."""
-        assert self.total is not None
-        assert self.planned is not None
-        fitting = min(self.planned, step + int((aim - self.elapsed) / rest * (self.total - step)))
-        return fitting if fitting > self.total else None
 
     def _rest(self, step: int) -> float:
         """Seconds that what is left will take."""
@@ -264,7 +259,6 @@ class Budget:
             UserError: the budget was lowered, or is used up by another measure.
         """
         wanted = self.total
-        state = {"planned": state["total"], **state}  # an older checkpoint has none
         for name in self.NAMES:
             setattr(self, name, state[name])
         sample = self.config.sample_every  # a watching setting: the new one holds

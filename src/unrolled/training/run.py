@@ -178,7 +178,7 @@ class Run:
         self._write(record)
         if fitted is not None:
             assert b.total is not None
-            how = "has slowed" if fitted < b.total else "is faster again"
+            how = "has slowed" if fitted < b.total else "is faster now"
             self._say(f"step {self.step}: the machine {how}; {fitted} updates instead of {b.total} fit the budget")
             self.schedule.refit(self.step, b.total)
             b.fit(fitted)
