@@ -6,6 +6,7 @@ bars are found.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +99,23 @@ def unrolled(*arguments: object) -> str:
 def train(options: Options, name: str, *arguments: object) -> dict[str, Any]:
     """A training; ``config.json`` of its run, with the seconds of the whole command as ``"seconds"`` and the figures of
     its report as ``"result"``."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = (options.keep or Path(folder)) / name
+    with keeping(options) as (_, home):
+        run = home / name
         begun = time.monotonic()
         unrolled("train", *arguments, "--out", run, "--threads", options.threads, "--sample-every", 0)
         config: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
         print(f"  {name}: " + ", ".join(f"{n} {f[0]:.4f}" for n, f in (config["result"].get("figures") or {}).items()),
               file=sys.stderr, flush=True)  # fmt: skip
         return config | {"seconds": time.monotonic() - begun}
+
+
+@contextlib.contextmanager
+def keeping(options: Options) -> Iterator[tuple[Options, Path]]:
+    """The options with a folder that keeps the runs while they are read again, and that folder: the user's own, else
+    one that is thrown away at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = options.keep or Path(folder)
+        yield dataclasses.replace(options, keep=home), home
 
 
 def over(values: list[float]) -> tuple[float, float | None, float | None]:

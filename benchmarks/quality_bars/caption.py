@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quality_bars import Options, Row, bar, summary, train, unrolled
+from quality_bars import Options, Row, bar, keeping, summary, train, unrolled
 
 ALL = ("--heldout", 0, "--dev", 0, "--dropout", 0)
 """Trains on everything, to learn it by heart."""
@@ -47,15 +46,14 @@ def emoji(options: Options) -> Row:
     Captions are the consensus of a beam of 100."""
     folder = options.data / "noto-emoji-names"
     budget, seeds = (("--steps", 5), (1,)) if options.quick else ((), (1, 2, 3))
-    with tempfile.TemporaryDirectory() as small:
-        kept = dataclasses.replace(options, keep=options.keep or Path(small))
+    with keeping(options) as (kept, home):
         configs = [
             train(kept, f"emoji-{seed}", "--task", "caption", folder / "names.tsv", "--images",
                   folder / "emoji_32.npz", "--preset", "caption-emoji", "--seed", seed, "--split-seed", seed, *budget)
             for seed in seeds
         ]  # fmt: skip
         for seed, config in zip(seeds, configs, strict=True):
-            _judged(kept, f"emoji-{seed}", config, "--beam", 100, "--consensus")
+            _judged(home / f"emoji-{seed}", config, "--beam", 100, "--consensus")
     row = summary(
         "emoji", configs, data="Noto emoji's names, parts drawn by the name before the colon", published="",
         bars={"token_f1": (0.48, "min")}, note=f"mean of {len(configs)} seeds, interval over them",
@@ -90,18 +88,16 @@ def formulas_100(options: Options) -> Row:
 
 def _by_heart(options: Options, name: str, bars: dict[str, tuple[float, str]], data: str, *arguments: object) -> Row:
     """Train on everything, and judge on the same."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept = dataclasses.replace(options, keep=options.keep or Path(folder))
+    with keeping(options) as (kept, home):
         config = train(kept, name, "--task", "caption", *arguments)
-        _judged(kept, name, config, "--part", "train")
+        _judged(home / name, config, "--part", "train")
     config["result"] |= {"baselines": []}
     return summary(name, [config], data=data, published="", bars=bars)
 
 
-def _judged(options: Options, name: str, config: dict[str, Any], *arguments: object) -> None:
+def _judged(run: Path, config: dict[str, Any], *arguments: object) -> None:
     """Put the figures of ``unrolled evaluate`` with these arguments in place of the training's own."""
-    assert options.keep is not None
-    found: dict[str, Any] = json.loads(unrolled("evaluate", options.keep / name, *arguments, "--json"))
+    found: dict[str, Any] = json.loads(unrolled("evaluate", run, *arguments, "--json"))
     spans = found["intervals"]
     config["result"] |= {"figures": {n: [v, *spans.get(n, []), ""] for n, v in found["figures"].items()}}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from quality_bars import Options, Row, bar, summary, train
+from quality_bars import Options, Row, bar, keeping, summary, train
 
 LONG = 8
 """Words of an English sentence from which on attention has to win."""
@@ -55,15 +54,13 @@ def eng_fra(options: Options) -> Row:
     from unrolled.data.reading import words_of
     from unrolled.tasks.translate.score import streams
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = _file(options, Path("eng-fra", "fra.txt.gz"), folder)
-        kept = dataclasses.replace(options, keep=options.keep or Path(folder))
+    with tempfile.TemporaryDirectory() as small, keeping(options) as (kept, home):
+        path = _file(options, Path("eng-fra", "fra.txt.gz"), small)
         given = (path, "--preset", "translate-phrases", "--attention")
         budget = ("--steps", 20 if options.quick else PHRASES_STEPS)
         looking = train(kept, "eng-fra", *given, "dot", *budget)
         blind = train(kept, "eng-fra-blind", *given, "none", "--steps", looking["result"]["steps"])
-        assert kept.keep is not None
-        rows, rows_blind = (_rows(kept.keep / name) for name in ("eng-fra", "eng-fra-blind"))
+        rows, rows_blind = (_rows(home / name) for name in ("eng-fra", "eng-fra-blind"))
     assert looking["parameters"] == blind["parameters"]
     long = [k for k, row in enumerate(rows) if words_of(row["input"]) >= LONG]
     systems = [("none", [rows_blind[k]["predicted"] for k in long]), ("dot", [rows[k]["predicted"] for k in long])]

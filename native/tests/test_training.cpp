@@ -105,8 +105,9 @@ void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule, double p) {
   Learner<Real> one(shape_of(cell, 2, H, E, rule, p));
   const double before = one.learn(1, 7, 1, 0.0, 1);
   Learner<Real> alone(shape_of(cell, 2, H, E, rule, p)), together(shape_of(cell, 2, H, E, rule, p));
-  const double after = alone.learn(20, 7, 1, rule == Rule::sgd ? 0.1 : 0.005, 1);
-  CHECK(together.learn(20, 7, 6, rule == Rule::sgd ? 0.1 : 0.005, 3) == after);
+  const double lr = rule == Rule::sgd ? 0.1 : 0.005;
+  const double after = alone.learn(20, 7, 1, lr, 1);
+  CHECK(together.learn(20, 7, 6, lr, 3) == after);
   CHECK(std::isfinite(after) && after < before + p);  // what dropout takes differs between the two
   for (std::size_t i = 0; i < alone.w.size(); ++i)
     for (std::size_t j = 0; j < alone.w[i].size(); ++j) CHECK(alone.w[i][j] == together.w[i][j]);

@@ -214,14 +214,15 @@ class Budget:
         rest, aim = self._rest(step), self._aim()
         if self.elapsed - self.refitted < 0.02 * self.seconds:
             return None
-        if self.elapsed + rest <= late:
-            if self.elapsed + rest >= EARLY * aim:
-                return None
-            fitting = step + int((aim - self.elapsed) / rest * (self.total - step))
-            return fitting if fitting > self.total else None
+        end = self.elapsed + rest
+        if EARLY * aim <= end <= late:
+            return None
         # Near the end half of what is left until late is used: stopping dead would cut off the schedule's last part.
         share = max(aim - self.elapsed, 0.5 * (late - self.elapsed)) / rest
-        return max(step, min(self.total - 1, step + int(share * (self.total - step))))
+        fitting = step + int(share * (self.total - step))
+        if end > late:
+            return max(step, min(self.total - 1, fitting))
+        return fitting if fitting > self.total else None
 
     def _rest(self, step: int) -> float:
         """Seconds that what is left will take."""

@@ -25,10 +25,10 @@ class Schedule:
     """Linear warm-up, then ``constant``, ``cosine`` or ``plateau``.
 
     ``cosine`` goes from the peak to ``final_lr`` (a share of the peak) as half a cosine over what is left of the
-    budget after the warm-up. Where the total is fitted anew because the machine slowed, the progress made so far is
-    kept and the rest is spread over the new total, so the rate has no jump (:meth:`refit`). Where the user raises the
-    budget of a run on resuming, the rate from that update on is the one that a run planned for the new total from the
-    start would have there: it jumps up (:meth:`replan`).
+    budget after the warm-up. Where the total is fitted anew because the machine's pace changed, the progress made so
+    far is kept and the rest is spread over the new total, so the rate has no jump (:meth:`refit`). Where the user
+    raises the budget of a run on resuming, the rate from that update on is the one that a run planned for the new total
+    from the start would have there: it jumps up (:meth:`replan`).
 
     ``plateau`` leaves the rate alone here; the cuts come from :class:`unrolled.training.selection.Selection`.
     """

@@ -59,7 +59,8 @@ def from_run(
         config, tensors, tokens: what the folder holds.
         paths: the text or data to read; none: what was held out of the training's own.
         chars: units of a text that are read, at most.
-        encoding: of a text that ``paths`` names; by default that of the training's.
+        encoding: of a text that ``paths`` names; by default that of the training's, in which its own data are
+            always read.
     Raises:
         UserError: data that is not to be had, or that the model cannot read.
     """
@@ -72,7 +73,7 @@ def from_run(
     face: Any = importlib.import_module(kind.face)
     data_class, model_class = kind.configs()
     settings: tuple[Any, Any] = saved_settings(config, model_class, data_class, name)
-    shape, data = settings[0], in_encoding(settings[1], encoding)
+    shape, data = settings[0], in_encoding(settings[1], encoding if paths else None)
     model = face.load(config, tensors, tokens, name).model
     try:
         task = face.open_task(paths or own, data, shape, Alone(seed=seed))
