@@ -75,6 +75,26 @@ def test_a_text_in_another_encoding(cli: Any, trained: Path, tmp_path: Path) -> 
         assert f"--encoding {asked[-1]}" in err
 
 
+def test_a_text_with_units_that_the_vocabulary_lacks(cli: Any, trained: Path, tmp_path: Path) -> None:
+    strange, page = tmp_path / "strange.txt", tmp_path / "page.html"
+    strange.write_text(TEXT.replace("that", "that жизнь"), encoding="utf-8")
+    few = ("--only", "gates", *FEW, "--out", page)
+    code, _, err = cli("inspect", trained, strange, *few)
+    assert code == 2
+    assert "use --unknown skip" in err
+    code, _, err = cli("inspect", trained, strange, "--unknown", "skip", *few)
+    assert code == 0, err
+    numbers = json.loads(page.with_suffix(".json").read_text())["gates"]
+    (tmp_path / "same.txt").write_text(TEXT.replace("that", "that "))
+    assert cli("inspect", trained, tmp_path / "same.txt", *few)[0] == 0
+    assert json.loads(page.with_suffix(".json").read_text())["gates"] == numbers
+    for asked in ((trained, strange, "--unknown", "drop"), ("--preset", "caption", "--unknown", "skip")):
+        code, _, err = cli("inspect", *asked, *few)
+        assert code == 2
+        assert "--unknown" in err
+        assert asked[-1] in err
+
+
 def test_a_preset_is_looked_into_before_it_is_trained(cli: Any, trained: Path, tmp_path: Path) -> None:
     text, page = trained.parent / "text.txt", tmp_path / "fresh.html"
     code, out, err = cli("inspect", "--preset", "min-char-rnn", text, "--only", "flow,gates", *FEW, "--out", page)

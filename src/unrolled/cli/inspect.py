@@ -93,7 +93,7 @@ def _run(run: str, paths: list[str], config: InspectConfig) -> Opened:
     kind = find(found.config["task"], f"{run}: task")
     return from_run(
         kind, found.path, found.config, found.tensors, found.tokens or {}, paths, chars=config.chars,
-        encoding=config.encoding,
+        encoding=config.encoding, unknown=config.unknown,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _other(against: str, run: str, paths: list[str], config: InspectConfig) -> O
 
 
 def _preset(name: str, paths: list[str], config: InspectConfig) -> Opened:
-    from unrolled.inspect.subjects.opening import in_encoding, untrained_preset
+    from unrolled.inspect.subjects.opening import reading, untrained_preset
     from unrolled.presets import load_preset, preset_task
     from unrolled.settings import from_dict
     from unrolled.tasks.registry import find
@@ -118,7 +118,7 @@ def _preset(name: str, paths: list[str], config: InspectConfig) -> Opened:
     preset = load_preset(name, kind)
     classes: tuple[Any, Any] = kind.configs()
     data, shape = (from_dict(c, table, name) for c, table in zip(classes, (preset.data, preset.model), strict=True))
-    data = in_encoding(data, config.encoding)
+    data = reading(data, config.encoding, config.unknown)
     return untrained_preset(kind, name, data, shape, config.seed, paths, chars=config.chars)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from unrolled.data.config import UNKNOWN
 from unrolled.errors import UserError
 from unrolled.settings import check, option
 
@@ -33,6 +34,8 @@ class InspectConfig:
                                   "enough of): quotes, brackets, indentation, ...")  # fmt: skip
     pattern: str | None = option(None, "search for units that follow this regular expression, too")
     encoding: str | None = option(None, "encoding of the text (default: that of the training)")
+    unknown: str | None = option(None, "units of the text that the vocabulary lacks (default: as in the training)",
+                                 choices=UNKNOWN)  # fmt: skip
     seed: int = option(1, "seed of the positions and draws", min=0, max=2**32 - 1)
 
     def __post_init__(self) -> None:

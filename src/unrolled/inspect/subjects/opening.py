@@ -51,7 +51,7 @@ class Alone:
 
 def from_run(
     kind: TaskKind, run: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mapping[str, Any],
-    paths: list[str], *, chars: int = 10_000, encoding: str | None = None,
+    paths: list[str], *, chars: int = 10_000, encoding: str | None = None, unknown: str | None = None,
 ) -> Opened:  # fmt: skip
     """A trained model, read from its folder.
 
@@ -59,21 +59,21 @@ def from_run(
         config, tensors, tokens: what the folder holds.
         paths: the text or data to read; none: what was held out of the training's own.
         chars: units of a text that are read, at most.
-        encoding: of a text that ``paths`` names; by default that of the training's, in which its own data are
-            always read.
+        encoding, unknown: of a text that ``paths`` names, and what its units become that the vocabulary lacks; by
+            default as in the training, and its own data are always read so.
     Raises:
         UserError: data that is not to be had, or that the model cannot read.
     """
     name, seed = run.name, int((config.get("train") or {}).get("seed") or 0)
     own = (config.get("text") or {}).get("paths")
     if kind.name == "language":
-        return _language_run(name, run, config, tensors, tokens, paths, own, seed, chars, encoding)
+        return _language_run(name, run, config, tensors, tokens, paths, own, seed, chars, encoding, unknown)
     if not paths and (not isinstance(own, list) or own == ["-"]):
         raise UserError(f"{name}: the data it was trained on is not known here; name it: inspect {name} DATA")
     face: Any = importlib.import_module(kind.face)
     data_class, model_class = kind.configs()
     settings: tuple[Any, Any] = saved_settings(config, model_class, data_class, name)
-    shape, data = settings[0], in_encoding(settings[1], encoding if paths else None)
+    shape, data = settings[0], reading(settings[1], encoding if paths else None, unknown if paths else None)
     model = face.load(config, tensors, tokens, name).model
     try:
         task = face.open_task(paths or own, data, shape, Alone(seed=seed))
@@ -93,7 +93,7 @@ def from_run(
 
 def _language_run(
     name: str, run: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mapping[str, Any],
-    paths: list[str], own: Any, seed: int, chars: int, encoding: str | None,
+    paths: list[str], own: Any, seed: int, chars: int, encoding: str | None, unknown: str | None,
 ) -> Opened:  # fmt: skip
     model, units, text = load_model(config, tensors, tokens, name)
     torch.manual_seed(seed)
@@ -106,7 +106,7 @@ def _language_run(
         except UserError as error:
             problem = f"its training text is not to be had ({error})"
     if paths:
-        whole = dataclasses.replace(in_encoding(text, encoding), heldout=0.0, dev=0.0)
+        whole = dataclasses.replace(reading(text, encoding, unknown), heldout=0.0, dev=0.0)
         corpus, part = load_corpus(open_source(paths), whole, units=units), "train"
         notes = list(corpus.notes)
     elif training is None:
@@ -144,17 +144,17 @@ def untrained_preset(
     return Opened(subject, [*notes, f"the {part} part of {task.label}"])
 
 
-def in_encoding(data: Any, encoding: str | None) -> Any:
-    """The settings of the data with another encoding; the same where None is asked for.
+def reading(data: Any, encoding: str | None, unknown: str | None) -> Any:
+    """The settings of the data with another encoding and policy for unknown units; the same where None is asked for.
 
     Raises:
-        UserError: the task reads no text.
+        UserError: the task's data have no such setting.
     """
-    if encoding is None:
-        return data
-    if not hasattr(data, "encoding"):
-        raise UserError(f"--encoding {encoding}: this task's data is in no encoding of its own; leave it out")
-    return dataclasses.replace(data, encoding=encoding)
+    asked = {name: value for name, value in (("encoding", encoding), ("unknown", unknown)) if value is not None}
+    for name, value in asked.items():
+        if not hasattr(data, name):
+            raise UserError(f"--{name} {value}: this task's data have no such setting; leave it out")
+    return dataclasses.replace(data, **asked)
 
 
 def _held_out(corpus: Corpus) -> str:
