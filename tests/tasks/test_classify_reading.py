@@ -175,9 +175,14 @@ def test_idx_files_with_their_own_test_part(tmp_path: Path) -> None:
     assert again.order is not None
     assert again.inputs_of(found)[4][:, 0].tolist() == found.numbers[4][again.order, 0].tolist()
     assert sorted(again.order) == list(range(6))
+    alone = read([str(folder / "train-images-idx3-ubyte.gz")], ClassifyData())  # its labels lie beside it
+    assert alone.labels == [str(k % 10) for k in range(20)]
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x20abc"))
     with pytest.raises(UserError, match="truncated: its head promises 32 values"):
         read([str(folder)], ClassifyData())
+    (folder / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match="its labels train-labels-idx1-ubyte are not there"):
+        read([str(folder / "train-images-idx3-ubyte.gz")], ClassifyData())
 
 
 def test_the_split_keeps_equal_inputs_together() -> None:

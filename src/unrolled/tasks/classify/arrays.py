@@ -145,8 +145,9 @@ def _idx(files: list[Path], named: Path) -> Read:
     images.sort(key=lambda f: f.name.startswith("t10k"))  # their own test part at the end
     values, labels, where, test = [], [], [], 0
     for path in images:
-        wanted = path.name.replace("images-idx3", "labels-idx1")
-        partner = next((f for f in files if f.name.removesuffix(".gz") == wanted.removesuffix(".gz")), None)
+        wanted = path.name.replace("images-idx3", "labels-idx1").removesuffix(".gz")
+        beside = [path.with_name(wanted), path.with_name(f"{wanted}.gz")]
+        partner = next((f for f in [*files, *beside] if f.name.removesuffix(".gz") == wanted and f.is_file()), None)
         if partner is None:
             raise UserError(f"{path}: its labels {wanted} are not there; put them beside it")
         x, y = _pixels(_idx_array(path), path.name), _idx_array(partner)
