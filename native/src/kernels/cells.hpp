@@ -23,6 +23,8 @@ struct Row {
   Real* between;         // (H), between two products, or null
   const Real* c_prev;    // (H), before the cut
   Real* cell;            // (H): c after the step (LSTM), or h before zoneout (RNN), or null
+  const Zones::Bits* zone_h;  // zoneout's bits, where they are drawn
+  const Zones::Bits* zone_c;
 };
 
 // n in the place of x; gain and shift applied: n * gain + shift. The normalised row and 1/sigma go to the tape if there is one.
@@ -43,10 +45,11 @@ void normalise(typename S::Real* x, i64 N, const typename S::Real* gain, const t
 
 // A state after zoneout: the old value where a bit says so, or in evaluation the expectation.
 template <class S>
-typename S::Vec zoned(const Zoneout& z, i64 t, i64 b, i64 u, int n, typename S::Vec before, typename S::Vec fresh) {
+typename S::Vec zoned(const Zoneout& z, const Zones::Bits* bits, i64 u, int n, typename S::Vec before,
+                      typename S::Vec fresh) {
   using Real = typename S::Real;
   if (z.rate == 0) return fresh;
-  if (z.drawn) return S::select(S::from_bits(zoneout_bits(z, t, b, u, n)), before, fresh);
+  if (bits) return S::select(zoned_out<S>(bits, u, n), before, fresh);
   return S::add(S::mul(S::set1(static_cast<Real>(z.rate)), before), S::mul(S::set1(static_cast<Real>(1 - z.rate)), fresh));
 }
 
@@ -157,7 +160,7 @@ struct CellForward {
   }
 
   void leave_c(const Row<Real>& row, i64 u, int n, Vec c) const {
-    put<S>(row.cell + u, zoned<S>(L.zoneout_c, row.t, row.b, u, n, before(row, row.c_prev, u, n), c), n);
+    put<S>(row.cell + u, zoned<S>(L.zoneout_c, row.zone_c, u, n, before(row, row.c_prev, u, n), c), n);
   }
 
   void leave_h(const Row<Real>& row, i64 u, int n, Vec h) const {
@@ -168,7 +171,7 @@ struct CellForward {
   }
 
   void finish(const Row<Real>& row, i64 u, int n, Vec h) const {
-    if (L.zoneout_h.rate != 0) h = zoned<S>(L.zoneout_h, row.t, row.b, u, n, before(row, row.h_prev, u, n), h);
+    if (L.zoneout_h.rate != 0) h = zoned<S>(L.zoneout_h, row.zone_h, u, n, before(row, row.h_prev, u, n), h);
     put<S>(row.output + u, h, n);
     if (row.cut_next) h = S::zero();
     else if (row.mask) h = S::mul(h, take<S>(row.mask + u, n));

@@ -16,6 +16,8 @@ struct BackRow {
   const Real* h_prev;    // (R), before the cut
   const Real* c_prev;    // (H), before the cut
   const Real* cell;      // (H)
+  const Zones::Bits* zone_h;  // zoneout's bits, where they are drawn
+  const Zones::Bits* zone_c;
   const Real* d_output;  // (R), or null
   const Real* d_gates;   // (G, H) of a trace, or null
   const Real* d_cells;   // (H) of a trace, or null
@@ -47,7 +49,7 @@ struct CellBackward {
     if (row.d_output) dh = S::add(dh, take<S>(row.d_output + r, n));
     if (row.d_h) put<S>(row.d_h + r, dh, n);
     Vec kept = S::zero();
-    zone(L.zoneout_h, row, r, n, dh, kept);
+    zone(L.zoneout_h, row.zone_h, r, n, dh, kept);
     put<S>(row.dh + r, dh, n);
     put<S>(row.kept + r, kept, n);
   }
@@ -164,12 +166,12 @@ struct CellBackward {
     put<S>(row.kept + u, S::add(take<S>(row.kept + u, n), more), n);
   }
 
-  void zone(const Zoneout& z, const BackRow<Real>& row, i64 u, int n, Vec& d, Vec& kept) const {
+  void zone(const Zoneout& z, const Zones::Bits* bits, i64 u, int n, Vec& d, Vec& kept) const {
     if (z.rate == 0) return;
-    if (z.drawn) {
-      const auto bits = S::from_bits(zoneout_bits(z, row.t, row.b, u, n));
-      kept = S::select(bits, d, S::zero());
-      d = S::select(bits, S::zero(), d);
+    if (bits) {
+      const auto old = zoned_out<S>(bits, u, n);
+      kept = S::select(old, d, S::zero());
+      d = S::select(old, S::zero(), d);
     } else {
       kept = S::mul(S::set1(static_cast<Real>(z.rate)), d);
       d = S::mul(S::set1(static_cast<Real>(1 - z.rate)), d);
@@ -185,7 +187,7 @@ struct CellBackward {
   void lstm(const BackRow<Real>& row, i64 u, int n, Vec d_o, Vec d_c_from_h) const {
     Vec dc = take<S>(row.dc + u, n), kept = S::zero();
     if (row.d_cells) dc = S::add(dc, take<S>(row.d_cells + u, n));
-    zone(L.zoneout_c, row, u, n, dc, kept);
+    zone(L.zoneout_c, row.zone_c, u, n, dc, kept);
     dc = S::add(dc, d_c_from_h);
     const Vec i = gate(row, 0, u, n), f = gate(row, 1, u, n), g = gate(row, 2, u, n), o = gate(row, 3, u, n);
     bar(row, 0, u, n, S::mul(plus(row, 0, u, n, S::mul(dc, g)), slope(i)));

@@ -46,6 +46,7 @@ class Forward {
     scratch_row_ = scratch_row;
     scratch_ = Array<Real>(run_.threads * (L.B * scratch_row + 64));
     rows_ = Array<Row<Real>>(run_.threads * L.B);
+    zones_ = Zones(L.zoneout_h, L.zoneout_c, run_.threads * L.B, L.H > q.R ? L.H : q.R);
     for (int g = 0; g < plan_.groups && g < max_groups; ++g) new (&meetings_[g]) Barrier(plan_.lanes);
     auto task = [this](Member& me) {
       if (me.size != run_.threads) plan_ = {1, 1};  // another caller has the workers: this member does it all
@@ -207,7 +208,12 @@ class Forward {
     Real* scratch = scratch_ + member * (L.B * scratch_row_ + 64);
     Row<Real>* rows = rows_ + member * L.B;
     const i64 n = b1 - b0;
-    for (i64 r = 0; r < n; ++r) rows[r] = row_at(s, low, b0 + r);
+    const i64 from = p0 * hidden_.units(), to = whole_rows_ ? L.H : p1 * hidden_.units();
+    for (i64 r = 0; r < n; ++r) {
+      rows[r] = row_at(s, low, b0 + r);
+      rows[r].zone_h = zones_.draw(L.zoneout_h, 0, member * L.B + r, rows[r].t, b0 + r, from, to < q.R ? to : q.R);
+      rows[r].zone_c = zones_.draw(L.zoneout_c, 1, member * L.B + r, rows[r].t, b0 + r, from, to < L.H ? to : L.H);
+    }
     const Real* h = entering_ + ((s & 1) * L.B + b0) * q.R;
     const CellForward<S, C> cell{L, taped_ || L.layer_norm};
     if (L.layer_norm) {
@@ -273,6 +279,7 @@ class Forward {
   i64 scratch_row_ = 0, room_row_ = 0;
   Array<Real> room_, packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;
   Array<Row<Real>> rows_;
+  Zones zones_;
   Meetings meetings_store_;
   Meeting* meetings_ = meetings_store_.at;
 };

@@ -211,19 +211,31 @@ struct Target {
   i64 ldc;
 };
 
+// From one packed tile of product_outer() to the next: a line more than the tile, since tiles that lie whole pages apart
+// meet in one set of the first cache.
+template <class S>
+i64 tiles_apart(i64 K) {
+  return K * tile_rows<S>(4) + 64 / static_cast<i64>(sizeof(typename S::Real));
+}
+template <class S>
+i64 tiles_size(i64 K, i64 chunk) {
+  return ceil_div(chunk, tile_rows<S>(4)) * tiles_apart<S>(K);
+}
+
 // C += A^T B over a block of K rows, for each target: A is (K, M) with rows `lda` apart, of which columns [m0, m1) are done.
-// They are packed here, `chunk` at a time, into `tiles` (K * chunk numbers). `fresh`: C = A^T B.
+// They are packed here, `chunk` at a time, into `tiles` (tiles_size() numbers). `fresh`: C = A^T B.
 template <class S>
 void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, typename S::Real* tiles, i64 chunk,
                    const Target<S>* targets, int count, bool fresh) {
   constexpr int rows = tile_rows<S>(4);
+  const i64 apart = tiles_apart<S>(K);
   for (i64 c0 = m0; c0 < m1; c0 += chunk) {
     const i64 c1 = c0 + chunk < m1 ? c0 + chunk : m1, n = ceil_div(c1 - c0, rows);
     for (i64 k = 0; k < K; ++k) {
       const typename S::Real* row = a + k * lda + c0;
       for (i64 i = 0; i < n; ++i) {
         const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
-        typename S::Real* to = tiles + r0 * K + k * mr;
+        typename S::Real* to = tiles + i * apart + k * mr;
         if (mr == rows)
           for (int r = 0; r < rows; ++r) to[r] = row[r0 + r];
         else
@@ -238,7 +250,7 @@ void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, ty
         while (nv > 1 && target.panels.lanes(p, nv - 1) == 0) --nv;
         for (i64 i = 0; i < n; ++i) {
           const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
-          tile_for<S, true>(static_cast<int>(mr), nv)(K, tiles + r0 * K, 0, target.packed + p * K * step, step,
+          tile_for<S, true>(static_cast<int>(mr), nv)(K, tiles + i * apart, 0, target.packed + p * K * step, step,
                                                       fresh ? Begin::zero : Begin::load, nullptr,
                                                       target.c + (c0 + r0) * target.ldc + p * step, target.ldc,
                                                       target.panels.lanes(p, nv - 1));

@@ -30,7 +30,7 @@ class Head {
     packed_h_ = Array<Real>(inputs_.size(c.M < depth ? c.M : depth));
     logits_ = Array<Real>(c.M * c.V);
     nats_ = Array<double>(c.M);
-    tiles_ = Array<Real>(threads_ * ((c.M < depth ? c.M : depth) * chunk + 64));
+    tiles_ = Array<Real>(threads_ * tiles_size<S>(c.M < depth ? c.M : depth, chunk));
     auto task = [this](Member& me) { work(me); };
     parallel(threads_, task);
     double sum = 0;
@@ -58,8 +58,8 @@ class Head {
         pack_row<S>(inputs_, K, k, c.h + (k0 + k) * c.H, nullptr, packed_h_, 0, inputs_.count());
       me.barrier.wait();  // also: every member's scores are gradients now
       const Target<S> target{inputs_, packed_h_, c.d_w, c.H};
-      product_outer<S>(K, logits_ + k0 * c.V, c.V, from(c.V), to(c.V), tiles_ + me.index * (K * chunk + 64), chunk, &target,
-                       1, k0 == 0);
+      product_outer<S>(K, logits_ + k0 * c.V, c.V, from(c.V), to(c.V), tiles_ + me.index * tiles_size<S>(K, chunk), chunk,
+                       &target, 1, k0 == 0);
       me.barrier.wait();
     }
     column_sums<S>(c.M, logits_, c.V, from(c.V), to(c.V), true, c.d_bias);

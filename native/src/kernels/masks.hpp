@@ -1,21 +1,82 @@
-// Zoneout's bits: Philox4x32-10 from the counter (unit / 4, row, step, stream), as unrolled/engines/masks.py draws them.
+// Masks from counters: Philox4x32-10 over (unit / 4, row, step, stream), as unrolled/engines/masks.py draws them.
 #pragma once
 
+#include <cstdint>
+
 #include "unrolled/masks.hpp"
+#include "unrolled/memory.hpp"
 #include "unrolled/recurrent.hpp"
 
 namespace unrolled {
 namespace {
 
-// Bit j: unit u + j keeps its old value; n <= 32.
-inline u32 zoneout_bits(const Zoneout& z, i64 t, i64 b, i64 u, int n) {
-  const u64 threshold = static_cast<u64>(z.rate * 4294967296.0 + 0.5);
-  u32 bits = 0;
-  for (int j = 0; j < n;) {
-    const Philox p = philox(static_cast<u32>((u + j) / 4), static_cast<u32>(b), static_cast<u32>(t), z.stream, z.seed);
-    for (int k = static_cast<int>((u + j) % 4); k < 4 && j < n; ++k, ++j) bits |= static_cast<u32>(p.words[k] < threshold) << j;
+// Words of the counters (block, row, step, stream), (block + 1, ...), ... at words[4 * i + k]. Plain loops over lanes of 64
+// bits, which compilers turn into the instruction set's own words; over lanes of 32 they do not.
+template <int Lanes>
+struct PhiloxLanes {
+  u32 words[4 * Lanes];
+
+  void draw(u32 block, u32 row, u32 step, u32 stream, u64 seed) {
+    u64 c0[Lanes], c1[Lanes], c2[Lanes], c3[Lanes];
+    constexpr u64 low = 0xFFFFFFFF;
+    for (int i = 0; i < Lanes; ++i) c0[i] = block + static_cast<u32>(i), c1[i] = row, c2[i] = step, c3[i] = stream;
+    u32 k0 = static_cast<u32>(seed), k1 = static_cast<u32>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      for (int i = 0; i < Lanes; ++i) {
+        const u64 a = (c0[i] & low) * 0xD2511F53, b = (c2[i] & low) * 0xCD9E8D57;
+        c0[i] = (b >> 32) ^ c1[i] ^ k0;
+        c1[i] = b & low;
+        c2[i] = (a >> 32) ^ c3[i] ^ k1;
+        c3[i] = a & low;
+      }
+      k0 += 0x9E3779B9;
+      k1 += 0xBB67AE85;
+    }
+    for (int i = 0; i < Lanes; ++i) {
+      words[4 * i] = static_cast<u32>(c0[i]), words[4 * i + 1] = static_cast<u32>(c1[i]);
+      words[4 * i + 2] = static_cast<u32>(c2[i]), words[4 * i + 3] = static_cast<u32>(c3[i]);
+    }
   }
-  return bits;
+};
+
+// Zoneout's bits for the rows of one step, drawn once a row and state: bit u % 16 of word u / 16 says that unit u keeps its
+// old value.
+class Zones {
+ public:
+  using Bits = std::uint16_t;
+  Zones() = default;
+  // Room for `rows` rows of up to `units` units, for two states; none where nothing is drawn.
+  Zones(const Zoneout& h, const Zoneout& c, i64 rows, i64 units)
+      : words_(round_up(units, wide) / 16), store_(h.drawn || c.drawn ? rows * 2 * words_ : 0) {}
+
+  // The bits of units [from, to) at least, of row `r` of the room, step t and row b; null where nothing is drawn.
+  const Bits* draw(const Zoneout& z, int state, i64 r, i64 t, i64 b, i64 from, i64 to) const {
+    if (!z.drawn || z.rate == 0) return nullptr;
+    const u64 threshold = static_cast<u64>(z.rate * 4294967296.0 + 0.5);
+    Bits* const bits = store_ + (2 * r + state) * words_;
+    PhiloxLanes<lanes> drawn;
+    for (i64 u = from / wide * wide; u < to; u += wide) {
+      drawn.draw(static_cast<u32>(u / 4), static_cast<u32>(b), static_cast<u32>(t), z.stream, z.seed);
+      for (i64 w = 0; w < wide / 16; ++w) {
+        u32 word = 0;
+        for (u32 j = 0; j < 16; ++j) word |= static_cast<u32>(drawn.words[16 * w + j] < threshold) << j;
+        bits[u / 16 + w] = static_cast<Bits>(word);
+      }
+    }
+    return bits;
+  }
+
+ private:
+  static constexpr int lanes = 16;
+  static constexpr i64 wide = 4 * lanes;
+  i64 words_ = 0;
+  Array<Bits> store_;
+};
+
+// Lane j: unit u + j keeps its old value. u is a multiple of the register's width.
+template <class S>
+typename S::Mask zoned_out(const Zones::Bits* bits, i64 u, int n) {
+  return S::from_bits(static_cast<u32>(bits[u / 16]) >> u % 16 & ((1u << n) - 1u));
 }
 
 }  // namespace

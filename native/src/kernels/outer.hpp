@@ -35,7 +35,7 @@ class Outer {
     packed_x_ = Array<Real>(D.d_w_ih && !L.ids ? input_.size(K) : 0);
     packed_h_ = Array<Real>(D.d_w_hh ? hidden_.size(K) : 0);
     packed_2_ = Array<Real>(L.P || C == Cell::gru_reset_before ? inner_.size(K) : 0);
-    tiles_ = Array<Real>(threads_ * (K * chunk + 64));
+    tiles_ = Array<Real>(threads_ * tiles_size<S>(K, chunk));
     by_id_ = Array<Real>(table_ ? L.I * GH : 0);
   }
 
@@ -155,7 +155,7 @@ class Outer {
   }
 
   void weights(Member& me, i64 m0, i64 K, bool fresh, const Block<Real>& k, const Real* d_x, i64 ld) {
-    Real* tiles = tiles_ + me.index * (K_max() * chunk + 64);
+    Real* tiles = tiles_ + me.index * tiles_size<S>(K_max(), chunk);
     // Shares in whole tiles of rows; those in front of a GRU's n, and n.
     const i64 H = L.H, c0 = share(GH, me.index, me.size), c1 = share(GH, me.index + 1, me.size);
     const Target<S> x{input_, packed_x_, D.d_w_ih, L.I}, h{hidden_, packed_h_, D.d_w_hh, q.R};
