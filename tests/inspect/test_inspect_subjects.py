@@ -14,6 +14,7 @@ from unrolled.data.config import TextConfig
 from unrolled.data.corpus import load_corpus
 from unrolled.data.text import open_source
 from unrolled.errors import UserError
+from unrolled.inspect.config import InspectConfig
 from unrolled.inspect.subjects.examples import ExampleWindows
 from unrolled.inspect.subjects.language import language_subject, units_of, vocabulary_of, windows_of
 from unrolled.inspect.subjects.opening import untrained_preset
@@ -101,7 +102,7 @@ def test_every_task_suffers_at_the_last_step_of_each_row(name):
     data, shape = kind.configs()
     small = {"hidden": 8} if "hidden" in {f for f in shape.__dataclass_fields__} else {}
     settings = from_dict(data, preset.data, "data"), from_dict(shape, {**preset.model, **small}, "model")
-    opened = untrained_preset(kind, kind.preset, *settings, 1, [])
+    opened = untrained_preset(kind, kind.preset, *settings, [], InspectConfig())
     made = opened.subject
     model = copy.deepcopy(made.model).double()
     losses = made.windows(model, 24, 20)

@@ -91,10 +91,7 @@ def _run(run: str, paths: list[str], config: InspectConfig) -> Opened:
 
     found = load(resolve(run))
     kind = find(found.config["task"], f"{run}: task")
-    return from_run(
-        kind, found.path, found.config, found.tensors, found.tokens or {}, paths, chars=config.chars,
-        encoding=config.encoding, unknown=config.unknown,
-    )  # fmt: skip
+    return from_run(kind, found, paths, config)
 
 
 def _other(against: str, run: str, paths: list[str], config: InspectConfig) -> Opened:
@@ -118,8 +115,7 @@ def _preset(name: str, paths: list[str], config: InspectConfig) -> Opened:
     preset = load_preset(name, kind)
     classes: tuple[Any, Any] = kind.configs()
     data, shape = (from_dict(c, table, name) for c, table in zip(classes, (preset.data, preset.model), strict=True))
-    data = reading(data, config.encoding, config.unknown)
-    return untrained_preset(kind, name, data, shape, config.seed, paths, chars=config.chars)
+    return untrained_preset(kind, name, reading(data, config), shape, paths, config)
 
 
 def _draw_all(folder: Path) -> None:

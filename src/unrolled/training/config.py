@@ -45,7 +45,7 @@ class TrainConfig:
                                   "plateau, evaluations before the rate is cut (default 3)", min=1)  # fmt: skip
     plateau_factor: float = option(0.5, "plateau: the rate is multiplied by this", above=0.0, below=1.0)
     average: float = option(0.0, "exponential moving average of the weights: its decay (0: off)", min=0.0, below=1.0)
-    keep: str = option("last", "weights to keep: the last, or those with the best dev loss", choices=("last", "best"))
+    keep: str = option("last", "weights to keep: the last, or the best on the dev part", choices=("last", "best"))
     # Guard.
     guard: bool = option(True, "restore the last good step after a NaN or a spike of the loss")
     guard_spike: float = option(3.0, "a spike: nats above the running mean of the loss, from 50 updates on", above=0.0)

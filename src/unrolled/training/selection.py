@@ -1,4 +1,4 @@
-"""What is chosen by the dev loss: the best weights, the plateau's cuts of the rate, stopping early."""
+"""What is chosen by the dev part: the best weights, the plateau's cuts of the rate, stopping early."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Selection:
         best_step: the update after which it was seen.
         bad: evaluations since then (since the last cut, for plateau).
         scale: the plateau's factor on the rate.
-        weights: parameters and buffers with the best dev loss, by name; None unless ``keep="best"``.
+        weights: parameters and buffers that were best on the dev part, by name; None unless ``keep="best"``.
     """
 
     def __init__(self, config: TrainConfig) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from unrolled.bundle.model import Bundle
 from unrolled.data.config import TextConfig
 from unrolled.data.corpus import Corpus, load_corpus
 from unrolled.data.stdlib import stdlib_source
 from unrolled.data.text import open_source
 from unrolled.errors import UserError
+from unrolled.inspect.config import InspectConfig
 from unrolled.inspect.subject import Subject
 from unrolled.inspect.subjects.examples import windows_for
 from unrolled.inspect.subjects.language import language_subject
@@ -49,32 +49,27 @@ class Alone:
     dtype: str = "float32"
 
 
-def from_run(
-    kind: TaskKind, run: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mapping[str, Any],
-    paths: list[str], *, chars: int = 10_000, encoding: str | None = None, unknown: str | None = None,
-) -> Opened:  # fmt: skip
-    """A trained model, read from its folder.
+def from_run(kind: TaskKind, found: Bundle, paths: list[str], how: InspectConfig) -> Opened:
+    """A trained model, as its folder holds it.
 
     Args:
-        config, tensors, tokens: what the folder holds.
         paths: the text or data to read; none: what was held out of the training's own.
-        chars: units of a text that are read, at most.
-        encoding, unknown: of a text that ``paths`` names, and what its units become that the vocabulary lacks; by
-            default as in the training, and its own data are always read so.
+        how: how many units of a text are read; of a text that ``paths`` names also its encoding and what units become
+            that the vocabulary lacks, by default as in the training (whose own data are always read so).
     Raises:
         UserError: data that is not to be had, or that the model cannot read.
     """
-    name, seed = run.name, int((config.get("train") or {}).get("seed") or 0)
-    own = (config.get("text") or {}).get("paths")
+    name, seed = found.path.name, int((found.config.get("train") or {}).get("seed") or 0)
+    own = (found.config.get("text") or {}).get("paths")
     if kind.name == "language":
-        return _language_run(name, run, config, tensors, tokens, paths, own, seed, chars, encoding, unknown)
+        return _language_run(found, paths, own, seed, how)
     if not paths and (not isinstance(own, list) or own == ["-"]):
         raise UserError(f"{name}: the data it was trained on is not known here; name it: inspect {name} DATA")
     face: Any = importlib.import_module(kind.face)
     data_class, model_class = kind.configs()
-    settings: tuple[Any, Any] = saved_settings(config, model_class, data_class, name)
-    shape, data = settings[0], reading(settings[1], encoding if paths else None, unknown if paths else None)
-    model = face.load(config, tensors, tokens, name).model
+    settings: tuple[Any, Any] = saved_settings(found.config, model_class, data_class, name)
+    shape, data = settings[0], reading(settings[1], how) if paths else settings[1]
+    model = face.load(found.config, found.tensors, found.tokens or {}, name).model
     try:
         task = face.open_task(paths or own, data, shape, Alone(seed=seed))
     except UserError as error:
@@ -88,14 +83,12 @@ def from_run(
         )
     windows, part = windows_for(task)
     notes = [f"the {part} part of {task.label}"]
-    return Opened(Subject(name, kind.name, model, untrained, windows, None, str(run)), notes)
+    return Opened(Subject(name, kind.name, model, untrained, windows, None, str(found.path)), notes)
 
 
-def _language_run(
-    name: str, run: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokens: Mapping[str, Any],
-    paths: list[str], own: Any, seed: int, chars: int, encoding: str | None, unknown: str | None,
-) -> Opened:  # fmt: skip
-    model, units, text = load_model(config, tensors, tokens, name)
+def _language_run(found: Bundle, paths: list[str], own: Any, seed: int, how: InspectConfig) -> Opened:
+    name = found.path.name
+    model, units, text = load_model(found.config, found.tensors, found.tokens or {}, name)
     torch.manual_seed(seed)
     untrained = type(model)(len(units), model.config).to(model.head.weight.dtype).eval()
     training: Corpus | None = None
@@ -106,7 +99,7 @@ def _language_run(
         except UserError as error:
             problem = f"its training text is not to be had ({error})"
     if paths:
-        whole = dataclasses.replace(reading(text, encoding, unknown), heldout=0.0, dev=0.0)
+        whole = dataclasses.replace(reading(text, how), heldout=0.0, dev=0.0)
         corpus, part = load_corpus(open_source(paths), whole, units=units), "train"
         notes = list(corpus.notes)
     elif training is None:
@@ -116,41 +109,42 @@ def _language_run(
         notes = [f"the {part} part of {corpus.label}"]
     if training is None:
         notes.append("the training text is not to be had: unigrams and unrelated text come from the text itself")
-    subject = language_subject(name, model, untrained, corpus, part, chars=chars, training=training, run=str(run))
+    subject = language_subject(
+        name, model, untrained, corpus, part, chars=how.chars, training=training, run=str(found.path)
+    )
     return Opened(subject, notes)
 
 
-def untrained_preset(
-    kind: TaskKind, name: str, data: Any, shape: Any, seed: int, paths: list[str], *, chars: int = 10_000
-) -> Opened:
+def untrained_preset(kind: TaskKind, name: str, data: Any, shape: Any, paths: list[str], how: InspectConfig) -> Opened:
     """The network of a preset as it is before training, on the data that it would be trained on.
 
     Args:
         data, shape: the configurations of data and model.
+        how: the seed, and how many units of a text are read.
     Raises:
         UserError: as for training.
     """
     face: Any = importlib.import_module(kind.face)
-    task = face.open_task(paths, data, shape, Alone(seed=seed))
-    model: Any = _fresh(task, seed)
+    task = face.open_task(paths, data, shape, Alone(seed=how.seed))
+    model: Any = _fresh(task, how.seed)
     name, notes = f"preset {name}, untrained", list(task.notes)
     if kind.name == "language":
         assert isinstance(data, TextConfig)
         part = _held_out(task.corpus)
-        subject = language_subject(name, model, model, task.corpus, part, chars=chars)
+        subject = language_subject(name, model, model, task.corpus, part, chars=how.chars)
     else:
         windows, part = windows_for(task)
         subject = Subject(name, kind.name, model, model, windows)
     return Opened(subject, [*notes, f"the {part} part of {task.label}"])
 
 
-def reading(data: Any, encoding: str | None, unknown: str | None) -> Any:
-    """The settings of the data with another encoding and policy for unknown units; the same where None is asked for.
+def reading(data: Any, how: InspectConfig) -> Any:
+    """The settings of the data with the encoding and the policy for unknown units that are asked for.
 
     Raises:
         UserError: the task's data have no such setting.
     """
-    asked = {name: value for name, value in (("encoding", encoding), ("unknown", unknown)) if value is not None}
+    asked = {name: getattr(how, name) for name in ("encoding", "unknown") if getattr(how, name) is not None}
     for name, value in asked.items():
         if not hasattr(data, name):
             raise UserError(f"--{name} {value}: this task's data have no such setting; leave it out")
