@@ -17,8 +17,9 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.engines import spying
 from unrolled.tasks.caption.config import IMAGE_AS, CaptionConfig, CaptionPredict
 from unrolled.tasks.caption.encoder import PlaceNorm
+from unrolled.tasks.caption.looking import look, tensors
 from unrolled.tasks.caption.model import CaptionModel, Inputs
-from unrolled.tasks.caption.writing import Written, agreeing, tensors, write
+from unrolled.tasks.caption.writing import write
 
 CELLS = ("lstm", "gru", "rnn-tanh", "rnn-relu")
 LETTERS = Vocabulary(list("abc"), ("<pad>", "<unk>", "<s>", "</s>"))
@@ -35,10 +36,6 @@ def model_of(vocabulary=LETTERS, *, seed=0, places=4, **changes):
 def pictures_of(*sizes, seed=0):
     rng = np.random.default_rng(seed)
     return Pictures([rng.integers(0, 255, (h, w, 3), np.uint8) for h, w in sizes])
-
-
-def look(model, pictures, rows):
-    return model.look(*tensors(pictures, rows, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("image_as", IMAGE_AS)
@@ -249,22 +246,3 @@ def test_the_teacher_forced_recurrence_is_one_call():
         with spying.spy() as seen:
             model(torch.randint(4, 7, (9, 2)), scene, torch.tensor([9, 4]))
         assert len(seen) == calls
-
-
-def test_consensus_takes_what_the_others_agree_with():
-    """The most probable caption shares nothing with two others that share all but one word; more results change no
-    first, and the ranking is of the whole beam."""
-
-    def one(text, p):
-        return Written(text.split(), 0.0, math.log(p), True, None, None)
-
-    said = [one("x y z", 0.4), one("a b c", 0.3), one("a b d", 0.3)]
-    ranked = agreeing(said)
-    assert [w.units[0] for w in ranked] == ["a", "a", "x"]
-    assert ranked[0].score == pytest.approx(0.3 + 0.3 * 2 / 3)
-    model, pictures = model_of(), pictures_of((8, 8))
-    few, many = (
-        write(model, LETTERS, pictures, [0], CaptionPredict(beam=9, nbest=n, consensus=True), 3)[0] for n in (1, 9)
-    )
-    assert few[0].units == many[0].units
-    assert [w.score for w in many] == sorted((w.score for w in many), reverse=True)

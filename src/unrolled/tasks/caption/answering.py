@@ -20,11 +20,13 @@ from unrolled.tasks.caption import pictures
 from unrolled.tasks.caption.config import FEATURES, TIMM, CaptionData, CaptionPredict
 from unrolled.tasks.caption.finding import prepare
 from unrolled.tasks.caption.frozen import features_of, frozen_encoder, with_features
+from unrolled.tasks.caption.looking import AT_ONCE
 from unrolled.tasks.caption.model import CaptionModel
-from unrolled.tasks.caption.reading import read_corpus
+from unrolled.tasks.caption.neighbours import Neighbours
+from unrolled.tasks.caption.reading import CaptionCorpus, read_corpus
 from unrolled.tasks.caption.task import CaptionTask
 from unrolled.tasks.caption.timm_encoder import FrozenTimm
-from unrolled.tasks.caption.writing import AT_ONCE, Written, write
+from unrolled.tasks.caption.writing import Written, write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +62,11 @@ class CaptionPredictor:
         Raises:
             UserError: a file that is no such thing, whatever ``--bad`` was in training.
         """
-        count = 0
+        count, neighbours = 0, self._neighbours(options, None)
         for some, names in self._batches(inputs):
             rows = np.arange(len(names))
-            written = write(self.model, self.vocabulary, self._seen(some), rows, options, self._most(options))
+            seen, longest = self._seen(some), self._most(options)
+            written = write(self.model, self.vocabulary, seen, rows, options, longest, neighbours)
             for k, (name, row) in enumerate(zip(names, written, strict=True)):
                 drawn = self._draw(options, some, k, row[0], name, count)
                 count += 1
@@ -153,19 +156,13 @@ class CaptionPredictor:
         Raises:
             UserError: the data is not to be had or has changed, or the part is empty.
         """
-        saved = (self.config.get("text") or {}).get("paths")
-        data = self.data
+        own = None if paths is not None and not options.neighbours else self._trained_on()
         if paths is None:
-            paths = list(saved) if isinstance(saved, list) else []
+            assert own is not None
+            corpus, data = own, self.data
         else:
-            data = dataclasses.replace(data, heldout=0.0, dev=0.0)
-        corpus = read_corpus(paths, data)
-        frozen = frozen_encoder(self.model.config)
-        corpus = corpus if frozen is None else with_features(corpus, frozen)
-        if data is self.data:
-            if corpus.digest() != self.config["data"].get("digest"):
-                raise UserError(f"{corpus.label}: not the data that {self.where} was trained on, or it has changed")
-        else:
+            data = dataclasses.replace(self.data, heldout=0.0, dev=0.0)
+            corpus = self._read(paths, data)
             every = np.sort(np.concatenate(list(corpus.parts.values())))
             corpus = dataclasses.replace(corpus, parts={"train": every[:0], "dev": every[:0], "test": every})
             part = "test"
@@ -174,4 +171,23 @@ class CaptionPredictor:
         task = CaptionTask(
             corpus, data, self.model.config, _Read(), vocabulary=self.vocabulary, longest=self._most(options)
         )
-        return task.report(self.model, part, options)
+        return task.report(self.model, part, options, neighbours=self._neighbours(options, own))
+
+    def _read(self, paths: list[str], data: CaptionData) -> CaptionCorpus:
+        corpus, frozen = read_corpus(paths, data), frozen_encoder(self.model.config)
+        return corpus if frozen is None else with_features(corpus, frozen)
+
+    def _trained_on(self) -> CaptionCorpus:
+        """The data of the training, as it was."""
+        saved = (self.config.get("text") or {}).get("paths")
+        corpus = self._read(list(saved) if isinstance(saved, list) else [], self.data)
+        if corpus.digest() != self.config["data"].get("digest"):
+            raise UserError(f"{corpus.label}: not the data that {self.where} was trained on, or it has changed")
+        return corpus
+
+    def _neighbours(self, options: CaptionPredict, own: CaptionCorpus | None) -> Neighbours | None:
+        """What ``--neighbours`` asks for, from the training part; its data is read if it is not at hand."""
+        if not options.neighbours:
+            return None
+        corpus = own or self._trained_on()
+        return Neighbours(self.model, corpus.pictures, corpus.parts["train"], corpus.units, options.neighbours)

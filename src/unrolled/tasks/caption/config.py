@@ -112,6 +112,9 @@ class CaptionPredict:
                                    "al. 2016, 0 is none", min=0.0, max=10.0)  # fmt: skip
     consensus: bool = option(False, "of the beam, rank first the caption that agrees most with all others, by token "
                              "F1 and their probability")  # fmt: skip
+    neighbours: int = option(0, "--consensus: also elect among, and count, the captions of so many training pictures "
+                             "that look most alike to the encoder (reads the training data; 0: none)",
+                             min=0, max=1000)  # fmt: skip
     max_length: int | None = option(None, "units of a caption at most (default: one and a half times the longest that "
                                     "was trained on)", min=1, max=LONGEST)  # fmt: skip
     draw: str | None = option(None, "folder for pictures of where attention lies, word by word")
@@ -123,3 +126,5 @@ class CaptionPredict:
                             f"use --beam {self.nbest}")  # fmt: skip
         if self.consensus and self.beam == 1:
             raise UserError("--consensus: with --beam 1 there is one caption only; use --beam 10, say")
+        if self.neighbours and not self.consensus:
+            raise UserError(f"--neighbours {self.neighbours}: their captions vote in --consensus; add it, and a --beam")

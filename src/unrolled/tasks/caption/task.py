@@ -20,10 +20,12 @@ from unrolled.settings import to_dict
 from unrolled.tasks.base import Evaluation, Loss, Report, Stream
 from unrolled.tasks.caption.config import SMALL, CaptionConfig, CaptionData, CaptionPredict
 from unrolled.tasks.caption.encoder import SmallEncoder, mirrored, shifted
+from unrolled.tasks.caption.looking import tensors
 from unrolled.tasks.caption.model import CaptionModel, Inputs, Scene, count_parameters
+from unrolled.tasks.caption.neighbours import Neighbours
 from unrolled.tasks.caption.reading import CaptionCorpus
 from unrolled.tasks.caption.report import report
-from unrolled.tasks.caption.writing import tensors, write
+from unrolled.tasks.caption.writing import write
 from unrolled.tasks.metrics import mean_interval
 from unrolled.tasks.transfer import Naming, copy_fitting
 
@@ -210,12 +212,12 @@ class CaptionTask:
 
     def report(
         self, model: nn.Module, part: str, options: CaptionPredict | None = None, *, most: int | None = None,
-        plain: bool = False,
+        plain: bool = False, neighbours: Neighbours | None = None,
     ) -> Report:  # fmt: skip
         """What the model says of a part's images, beside the nearest neighbour's and a constant caption.
 
         Args:
-            most: of more images than this, a spread is taken. plain: figures only.
+            most: of more images than this, a spread is taken. plain: figures only. neighbours: see :func:`write`.
         """
         assert isinstance(model, CaptionModel)
         options = options or CaptionPredict()
@@ -223,7 +225,7 @@ class CaptionTask:
         if most is not None and len(rows) > most:
             rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
         longest = options.max_length or self.longest
-        written = write(model, self.vocabulary, self.corpus.pictures, rows, options, longest)
+        written = write(model, self.vocabulary, self.corpus.pictures, rows, options, longest, neighbours)
         return report(self.corpus, rows, written, self.data, plain=plain)
 
     def baseline(self) -> tuple[str, float] | None:

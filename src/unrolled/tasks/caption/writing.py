@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.decoding.beam import beam_search
 from unrolled.decoding.config import BeamConfig
 from unrolled.tasks.caption.config import CaptionPredict
+from unrolled.tasks.caption.looking import AT_ONCE, look
 from unrolled.tasks.caption.metrics import token_f1
 from unrolled.tasks.caption.model import CaptionModel, Scene, State, select_state
-
-AT_ONCE = 64
-"""Pictures that are captioned together."""
+from unrolled.tasks.caption.neighbours import Near, Neighbours
 
 
 @dataclasses.dataclass
@@ -56,8 +55,11 @@ class Writer:
     def step(self, ids: Tensor, state: Walk) -> tuple[Tensor, Walk]:
         own, scene, _ = state
         scores, own, weights = self.model.step(ids, own, scene)
-        scores = scores.index_fill(-1, self.never.to(scores.device), -torch.inf)
-        return scores, (own, scene, weights)
+        return self.allowed(scores), (own, scene, weights)
+
+    def allowed(self, scores: Tensor) -> Tensor:
+        """Scores (..., V) without what never comes."""
+        return scores.index_fill(-1, self.never.to(scores.device), -torch.inf)
 
     @staticmethod
     def select(state: Walk, rows: Tensor) -> Walk:
@@ -68,29 +70,16 @@ class Writer:
         return select_state(own, rows), scene, None if weights is None else weights.index_select(0, rows)
 
 
-def tensors(
-    pictures: Pictures | Features, rows: Ints | Sequence[int], device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """Pictures or features as :meth:`CaptionModel.look` takes them."""
-    if isinstance(pictures, Pictures):
-        batch = pictures.batch(rows)
-        extent = batch.sizes
-        values = torch.from_numpy(batch.pixels)
-    else:
-        found = pictures.batch(rows)
-        extent, values = found.lengths, torch.from_numpy(found.values)
-    return values.to(device), None if extent is None else torch.from_numpy(np.asarray(extent)).to(device)
-
-
 @torch.no_grad()
 def write(
     model: CaptionModel, vocabulary: Vocabulary, pictures: Pictures | Features, rows: Ints | Sequence[int],
-    options: CaptionPredict, longest: int, progress: Callable[[int], None] | None = None,
+    options: CaptionPredict, longest: int, neighbours: Neighbours | None = None,
 ) -> list[list[Written]]:  # fmt: skip
     """The ``nbest`` captions of each picture, best first. Put the model in evaluation mode first.
 
     Args:
         longest: units of a caption at most.
+        neighbours: pictures whose captions take part in the consensus.
     Raises:
         UserError: the model's scores are not finite.
     """
@@ -103,10 +92,7 @@ def write(
     chosen = list(rows)
     for at in range(0, len(chosen), AT_ONCE):
         some = chosen[at : at + AT_ONCE]
-        values, extent = tensors(pictures, some, device)
-        if values.is_floating_point():
-            values = values.to(model.head.weight.dtype)
-        scene = model.look(values, extent)
+        scene = look(model, pictures, some)
         first = torch.full((len(some),), vocabulary.start, device=device)
         attends = scene.memory is not None
         best = beam_search(
@@ -121,20 +107,49 @@ def write(
                         None if one.weights is None else one.weights[:, :count], grid)
                 for one in row
             ]  # fmt: skip
-            found.append(agreeing(said)[: options.nbest] if options.consensus else said)
+            found.append(said)
+        if options.consensus:
+            near: list[Near] = [[]] * len(some) if neighbours is None else neighbours.of(scene)
+            for k, votes in enumerate(near):
+                own = {tuple(one.units): one for one in reversed(found[at + k])}
+                known = [(weight, units) for weight, units in votes if all(u in vocabulary for u in units)]
+                found[at + k] = [
+                    dataclasses.replace(own.get(units) or read(model, vocabulary, scene, k, units), score=worth)
+                    for worth, units in agreeing(found[at + k], known)[: options.nbest]
+                ]
     return found
 
 
-def agreeing(said: Sequence[Written]) -> list[Written]:
-    """Captions of one picture, first the one whose token F1 with all of them, weighted by their probability, is
+def agreeing(said: Sequence[Written], near: Near = ()) -> list[tuple[float, tuple[str, ...]]]:
+    """Captions of one picture, first the one whose mean token F1 with all of them, weighted by their probability, is
     highest: the least risk under that measure (Kumar & Byrne 2004; for captions Devlin et al. 2015, arXiv:1505.04467).
-    The score becomes that mean."""
+
+    Args:
+        near: captions of neighbours with their weights, where those of ``said`` weigh 1 together.
+    Returns:
+        That mean and the units, of each different caption.
+    """
     best = max(one.log_probability for one in said)
-    weights = [math.exp(one.log_probability - best) for one in said]
-    total = sum(weights)
-    shares = [
-        sum(w * token_f1(one.units, [other.units]) for w, other in zip(weights, said, strict=True)) / total
-        for one in said
-    ]
-    ranked = sorted(zip(shares, said, strict=True), key=lambda pair: -pair[0])
-    return [dataclasses.replace(one, score=share) for share, one in ranked]
+    shares = [math.exp(one.log_probability - best) for one in said]
+    votes = [(share / sum(shares), one.units) for share, one in zip(shares, said, strict=True)] + list(near)
+    total = sum(weight for weight, _ in votes)
+    every = dict.fromkeys(tuple(units) for _, units in votes)
+    worth = {units: sum(w * token_f1(list(units), [judge]) for w, judge in votes) / total for units in every}
+    return [(worth[units], units) for units in sorted(every, key=lambda units: -worth[units])]
+
+
+def read(model: CaptionModel, vocabulary: Vocabulary, scene: Scene, k: int, units: Sequence[str]) -> Written:
+    """A given caption of the picture ``k`` of a scene, as if the model had written it: how probable it is to it, and
+    where attention lies."""
+    device = model.head.weight.device
+    ids = torch.from_numpy(np.asarray(vocabulary.encode(units), np.int64)).to(device)
+    ends = [torch.tensor([one], device=device) for one in (vocabulary.start, vocabulary.end)]
+    alone = scene.select(torch.tensor([k], device=device))
+    output, _, weights = model.features(torch.cat((ends[0], ids))[:, None], alone, model.start(alone))
+    wanted = torch.cat((ids, ends[1]))
+    scores = Writer(model, vocabulary).allowed(model.scores(output)[:, 0]).log_softmax(-1)
+    log_probability = float(scores.gather(1, wanted[:, None]).double().sum())
+    grid = None if scene.seen.grids is None else scene.seen.grids[k]
+    count = None if scene.seen.lengths is None else int(scene.seen.lengths[k])
+    looked = None if weights is None else weights[:, 0, :count]
+    return Written(list(units), log_probability, log_probability, True, looked, grid)
