@@ -100,5 +100,8 @@ def test_the_flag_reads_the_training_data_or_says_why_not(cli, tmp_path):
     code, out, _ = cli("predict", run, tmp_path / "red.png", "--json", *flags, "--draw", tmp_path / "drawn")
     assert code == 0
     assert json.loads(out)["caption"]
+    code, _, err = cli("evaluate", run, *flags, "--part", "train")
+    assert code == 2
+    assert "a training picture is its own nearest" in err
     with pytest.raises(UserError, match="--neighbours 3: their captions vote in --consensus"):
         CaptionPredict(neighbours=3)

@@ -156,10 +156,12 @@ class CaptionPredictor:
         Raises:
             UserError: the data is not to be had or has changed, or the part is empty.
         """
-        own = None if paths is not None and not options.neighbours else self._trained_on()
+        own: CaptionCorpus | None = None
         if paths is None:
-            assert own is not None
-            corpus, data = own, self.data
+            if options.neighbours and part == "train":
+                raise UserError("--neighbours: a training picture is its own nearest; use --part dev or --part test")
+            own = corpus = self._trained_on()
+            data = self.data
         else:
             data = dataclasses.replace(self.data, heldout=0.0, dev=0.0)
             corpus = self._read(paths, data)
