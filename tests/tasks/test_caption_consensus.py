@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.tasks.test_caption_model import LETTERS, model_of, pictures_of
 from tests.tasks.test_caption_verbs import SMALL
+from unrolled.data.image_sets import Features
 from unrolled.errors import UserError
 from unrolled.tasks.caption.config import IMAGE_AS, CaptionPredict
 from unrolled.tasks.caption.looking import look
@@ -47,21 +48,31 @@ def test_neighbours_vote_and_may_be_elected():
 
 
 def test_the_neighbour_of_a_training_picture_is_itself():
-    """Each picture's own captions come first, weighted by the cosine; sizes that differ are averaged to one grid."""
-    sizes = [(8, 8), (12, 8), (8, 8), (20, 16), (12, 8)]
-    model, pictures = model_of(places=None), pictures_of(*sizes)
+    """Each picture's own captions come first; pictures of other sizes compare, alone and beside others."""
+    pictures = pictures_of((8, 8), (12, 8), (8, 8), (20, 16), (12, 8))
     captions = [[["a"] * (k + 1), ["b"] * (k + 1)] for k in range(5)]
     rows = np.array([0, 1, 3, 4])
-    found = Neighbours(model, pictures, rows, captions, 3).of(look(model, pictures, rows))
+    neighbours = Neighbours(pictures, rows, captions, 3)
+    found = neighbours.of(pictures, rows)
     assert [near[0][1] for near in found] == [captions[k][0] for k in rows]
     for near in found:
         assert len(near) == 6
         assert sum(weight for weight, _ in near) == pytest.approx(VOTE)
         assert near[0][0] == near[1][0] > near[2][0]
-    alone = Neighbours(model, pictures, rows, captions, 3).of(look(model, pictures, [3]))[0]
+    alone = neighbours.of(pictures, [3])[0]
     assert [units for _, units in alone] == [units for _, units in found[2]]
     assert [weight for weight, _ in alone] == pytest.approx([weight for weight, _ in found[2]])
-    assert SHARPNESS > 0
+    assert len(Neighbours(pictures, rows, captions, 30).of(pictures, [2])[0]) == 8
+
+
+def test_neighbours_by_features_lie_in_one_direction_from_the_mean():
+    """Precomputed features: the cosine, not the distance, and exp(20 cosine) as the weight."""
+    each = [np.array([v], np.float32) for v in ([1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [3.0, 1.0])]
+    neighbours = Neighbours(Features(each), np.arange(4), [[[c]] for c in "abcde"], 4)
+    near = neighbours.of(Features(each), [4])[0]
+    assert [units for _, units in near] == [["a"], ["c"], ["d"], ["b"]]
+    ratio = near[0][0] / near[1][0]
+    assert ratio == pytest.approx(math.exp(SHARPNESS * (3 - 1) / math.sqrt(10)), rel=1e-4)
 
 
 @pytest.mark.parametrize("image_as", IMAGE_AS)
@@ -84,7 +95,7 @@ def test_words_that_the_model_lacks_may_vote_but_not_be_elected():
     model, pictures = model_of(), pictures_of((8, 8), (8, 8))
     options = CaptionPredict(beam=5, consensus=True, neighbours=1)
     for words, elected in ((["q", "r"], False), (["b", "b", "b"], True)):
-        neighbours = Neighbours(model, pictures, np.array([0]), [[words]], 1)
+        neighbours = Neighbours(pictures, np.array([0]), [[words]], 1)
         said = write(model, LETTERS, pictures, [1], options, 2, neighbours)[0][0]
         assert (said.units == words) == elected
         assert math.isfinite(said.log_probability)

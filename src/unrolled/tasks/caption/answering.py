@@ -192,4 +192,4 @@ class CaptionPredictor:
         if not options.neighbours:
             return None
         corpus = own or self._trained_on()
-        return Neighbours(self.model, corpus.pictures, corpus.parts["train"], corpus.units, options.neighbours)
+        return Neighbours(corpus.pictures, corpus.parts["train"], corpus.units, options.neighbours)

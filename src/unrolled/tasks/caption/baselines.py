@@ -24,7 +24,8 @@ Floats = npt.NDArray[np.float32]
 def nearest(pictures: Pictures | Features, train: Ints, part: Ints, block: int = 256) -> Ints:
     """Of each picture of ``part`` the training picture that is nearest, by the Euclidean distance of pixels (shrunk to
     32 x 32 where sizes differ), or of features (their mean over places)."""
-    known, asked = _vectors(pictures, train), _vectors(pictures, part)
+    shrink = isinstance(pictures, Pictures) and not pictures.same
+    known, asked = (vectors(pictures, rows, shrink=shrink) for rows in (train, part))
     norms = np.einsum("nf,nf->n", known, known)
     found = np.empty(len(part), np.int64)
     for at in range(0, len(asked), block):
@@ -33,13 +34,15 @@ def nearest(pictures: Pictures | Features, train: Ints, part: Ints, block: int =
     return found
 
 
-def _vectors(pictures: Pictures | Features, rows: Ints) -> Floats:
+def vectors(pictures: Pictures | Features, rows: Ints, *, shrink: bool) -> Floats:
+    """Each picture as one vector: its pixels, shrunk to 32 x 32 or as they are, where all have one size; or the mean of
+    its features over places."""
     if isinstance(pictures, Features):
         return np.stack([pictures[k].mean(0) for k in rows.tolist()])
-    if pictures.same:
-        pixels = pictures.batch(rows).pixels
-    else:
+    if shrink:
         pixels = np.stack([fit(pictures[k], THUMB, "stretch") for k in rows.tolist()])
+    else:
+        pixels = pictures.batch(rows).pixels
     return np.asarray(pixels.reshape(len(rows), -1) / 255.0, np.float32)
 
 

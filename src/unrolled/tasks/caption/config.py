@@ -113,7 +113,7 @@ class CaptionPredict:
     consensus: bool = option(False, "of the beam, rank first the caption that agrees most with all others, by token "
                              "F1 and their probability")  # fmt: skip
     neighbours: int = option(0, "--consensus: also elect among, and count, the captions of so many training pictures "
-                             "that look most alike to the encoder (reads the training data; 0: none)",
+                             "that look most like the picture (reads the training data; 0: none)",
                              min=0, max=1000)  # fmt: skip
     max_length: int | None = option(None, "units of a caption at most (default: one and a half times the longest that "
                                     "was trained on)", min=1, max=LONGEST)  # fmt: skip

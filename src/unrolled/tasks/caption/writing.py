@@ -109,7 +109,7 @@ def write(
             ]  # fmt: skip
             found.append(said)
         if options.consensus:
-            near: list[Near] = [[]] * len(some) if neighbours is None else neighbours.of(scene)
+            near: list[Near] = [[]] * len(some) if neighbours is None else neighbours.of(pictures, some)
             for k, votes in enumerate(near):
                 own = {tuple(one.units): one for one in reversed(found[at + k])}
                 known = [(weight, units) for weight, units in votes if all(u in vocabulary for u in units)]
