@@ -114,6 +114,25 @@ void threads_and_calls(Cell cell, i64 H, i64 E, Rule rule, double p) {
   for (std::size_t j = 0; j < alone.h.size(); ++j) CHECK(alone.h[j] == together.h[j] && alone.c[j] == together.c[j]);
 }
 
+struct Philox {
+  u32 words[4];
+};
+
+// One counter's ten rounds (Salmon, Moraes, Dror & Shaw 2011), against which the kernels' many at once are checked.
+Philox philox(u32 c0, u32 c1, u32 c2, u32 c3, u64 seed) {
+  u32 k0 = static_cast<u32>(seed), k1 = static_cast<u32>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const u64 a = static_cast<u64>(c0) * 0xD2511F53u, b = static_cast<u64>(c2) * 0xCD9E8D57u;
+    c0 = static_cast<u32>(b >> 32) ^ c1 ^ k0;
+    c1 = static_cast<u32>(b);
+    c2 = static_cast<u32>(a >> 32) ^ c3 ^ k1;
+    c3 = static_cast<u32>(a);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
 // The kernel's masks, counter by counter; in place as elsewhere; the same for any number of threads.
 template <class Real>
 void masks(double p, i64 T, i64 B, i64 N) {

@@ -91,7 +91,7 @@ def test_a_caption_that_is_read_is_as_probable_as_one_that_is_written(image_as):
                 torch.testing.assert_close(again.weights, said.weights)
 
 
-def test_words_that_the_model_lacks_may_vote_but_not_be_elected():
+def test_a_neighbour_with_words_that_the_model_lacks_takes_no_part():
     model, pictures = model_of(), pictures_of((8, 8), (8, 8))
     options = CaptionPredict(beam=5, consensus=True, neighbours=1)
     for words, elected in ((["q", "r"], False), (["b", "b", "b"], True)):

@@ -37,7 +37,7 @@ class Backward {
     d_inner_ = Array<Real>(two ? L.B * L.H : 0);
     scratch_ = Array<Real>(run_.threads * (L.B * 4 * W + 64));
     rows_ = Array<BackRow<Real>>(run_.threads * L.B);
-    zones_ = Zones(L.zoneout_h, L.zoneout_c, run_.threads * L.B, L.H > q.R ? L.H : q.R);
+    zones_ = Zones(L, q.R, run_.threads * L.B);
     for (int g = 0; g < plan_.groups && plan_.lanes > 1; ++g) new (&meetings_.at[g]) Barrier(plan_.lanes);
     outer_.allocate();
     auto task = [this](Member& me) {
@@ -116,8 +116,7 @@ class Backward {
     const i64 from = p0 * 4 * W, to = p1 * 4 * W < q.R ? p1 * 4 * W : q.R;
     for (i64 r = 0; r < n; ++r) {
       rows[r] = row_at(s, low, b0 + r);
-      rows[r].zone_h = zones_.draw(L.zoneout_h, 0, member * L.B + r, rows[r].t, b0 + r, from, to);
-      rows[r].zone_c = zones_.draw(L.zoneout_c, 1, member * L.B + r, rows[r].t, b0 + r, from, L.P ? L.H : to);
+      zones_.draw(L, rows[r], member * L.B + r, from, L.P ? L.H : to);
       for (i64 u = from; u < to; u += W) cell.arrive(rows[r], u, lanes(u, q.R));
       if (!L.P && !(C == Cell::lstm && L.layer_norm))
         for (i64 u = from; u < to; u += W) cell.units(rows[r], u, lanes(u, L.H));

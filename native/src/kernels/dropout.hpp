@@ -7,17 +7,15 @@
 namespace unrolled {
 namespace {
 
-using Drawn = PhiloxLanes<16>;
-
 template <class S>
 void drop_of(const Dropout& d, const typename S::Real* x, typename S::Real* y, i64 T, i64 B, i64 N, int threads) {
   using Real = typename S::Real;
-  constexpr i64 wide = sizeof(Drawn) / sizeof(u32);
+  constexpr i64 wide = PhiloxLanes::wide;
   auto task = [=](Member& me) {
     const u64 threshold = static_cast<u64>(d.p * 4294967296.0 + 0.5);
     const u32 last = static_cast<u32>(threshold - 1);  // the largest word that drops, where any does
     const Real kept = static_cast<Real>(1.0 / (1.0 - d.p)), lost = threshold ? Real(0) : kept;
-    Drawn drawn;
+    PhiloxLanes drawn;
     Real factor[wide];
     for (i64 m = split(T * B, me.size, me.index); m < split(T * B, me.size, me.index + 1); ++m)
       for (i64 n0 = 0; n0 < N; n0 += wide) {

@@ -46,7 +46,7 @@ class Forward {
     scratch_row_ = scratch_row;
     scratch_ = Array<Real>(run_.threads * (L.B * scratch_row + 64));
     rows_ = Array<Row<Real>>(run_.threads * L.B);
-    zones_ = Zones(L.zoneout_h, L.zoneout_c, run_.threads * L.B, L.H > q.R ? L.H : q.R);
+    zones_ = Zones(L, q.R, run_.threads * L.B);
     for (int g = 0; g < plan_.groups && g < max_groups; ++g) new (&meetings_[g]) Barrier(plan_.lanes);
     auto task = [this](Member& me) {
       if (me.size != run_.threads) plan_ = {1, 1};  // another caller has the workers: this member does it all
@@ -211,8 +211,7 @@ class Forward {
     const i64 from = p0 * hidden_.units(), to = whole_rows_ ? L.H : p1 * hidden_.units();
     for (i64 r = 0; r < n; ++r) {
       rows[r] = row_at(s, low, b0 + r);
-      rows[r].zone_h = zones_.draw(L.zoneout_h, 0, member * L.B + r, rows[r].t, b0 + r, from, to < q.R ? to : q.R);
-      rows[r].zone_c = zones_.draw(L.zoneout_c, 1, member * L.B + r, rows[r].t, b0 + r, from, to < L.H ? to : L.H);
+      zones_.draw(L, rows[r], member * L.B + r, from, to);
     }
     const Real* h = entering_ + ((s & 1) * L.B + b0) * q.R;
     const CellForward<S, C> cell{L, taped_ || L.layer_norm};

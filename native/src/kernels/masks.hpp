@@ -12,17 +12,18 @@ namespace {
 
 // Words of the counters (block, row, step, stream), (block + 1, ...), ... at words[4 * i + k]. Plain loops over lanes of 64
 // bits, which compilers turn into the instruction set's own words; over lanes of 32 they do not.
-template <int Lanes>
 struct PhiloxLanes {
-  u32 words[4 * Lanes];
+  static constexpr int lanes = 16;
+  static constexpr i64 wide = 4 * lanes;
+  u32 words[wide];
 
   void draw(u32 block, u32 row, u32 step, u32 stream, u64 seed) {
-    u64 c0[Lanes], c1[Lanes], c2[Lanes], c3[Lanes];
+    u64 c0[lanes], c1[lanes], c2[lanes], c3[lanes];
     constexpr u64 low = 0xFFFFFFFF;
-    for (int i = 0; i < Lanes; ++i) c0[i] = block + static_cast<u32>(i), c1[i] = row, c2[i] = step, c3[i] = stream;
+    for (int i = 0; i < lanes; ++i) c0[i] = block + static_cast<u32>(i), c1[i] = row, c2[i] = step, c3[i] = stream;
     u32 k0 = static_cast<u32>(seed), k1 = static_cast<u32>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-      for (int i = 0; i < Lanes; ++i) {
+      for (int i = 0; i < lanes; ++i) {
         const u64 a = (c0[i] & low) * 0xD2511F53, b = (c2[i] & low) * 0xCD9E8D57;
         c0[i] = (b >> 32) ^ c1[i] ^ k0;
         c1[i] = b & low;
@@ -32,7 +33,7 @@ struct PhiloxLanes {
       k0 += 0x9E3779B9;
       k1 += 0xBB67AE85;
     }
-    for (int i = 0; i < Lanes; ++i) {
+    for (int i = 0; i < lanes; ++i) {
       words[4 * i] = static_cast<u32>(c0[i]), words[4 * i + 1] = static_cast<u32>(c1[i]);
       words[4 * i + 2] = static_cast<u32>(c2[i]), words[4 * i + 3] = static_cast<u32>(c3[i]);
     }
@@ -45,31 +46,41 @@ class Zones {
  public:
   using Bits = std::uint16_t;
   Zones() = default;
-  // Room for `rows` rows of up to `units` units, for two states; none where nothing is drawn.
-  Zones(const Zoneout& h, const Zoneout& c, i64 rows, i64 units)
-      : words_(round_up(units, wide) / 16), store_(h.drawn || c.drawn ? rows * 2 * words_ : 0) {}
+  // Room for `rows` rows of a layer whose h has R units; none where nothing is drawn.
+  template <class Real>
+  Zones(const Layer<Real>& L, i64 R, i64 rows)
+      : R_(R), words_(round_up(L.H > R ? L.H : R, PhiloxLanes::wide) / 16),
+        store_(L.zoneout_h.drawn || L.zoneout_c.drawn ? rows * 2 * words_ : 0) {}
 
-  // The bits of units [from, to) at least, of row `r` of the room, step t and row b; null where nothing is drawn.
-  const Bits* draw(const Zoneout& z, int state, i64 r, i64 t, i64 b, i64 from, i64 to) const {
+  // The bits of units [from, to) at least of h and c, as far as there are such units, into place `at` of the room;
+  // null where nothing is drawn. What is past its length takes none.
+  template <class Real, class AnyRow>
+  void draw(const Layer<Real>& L, AnyRow& row, i64 at, i64 from, i64 to) const {
+    row.zone_h = row.zone_c = nullptr;
+    if (!store_.get() || !row.valid) return;
+    Bits* const room = store_ + 2 * at * words_;
+    row.zone_h = drawn(L.zoneout_h, row, room, from, to < R_ ? to : R_);
+    row.zone_c = drawn(L.zoneout_c, row, room + words_, from, to < L.H ? to : L.H);
+  }
+
+ private:
+  template <class AnyRow>
+  static const Bits* drawn(const Zoneout& z, const AnyRow& row, Bits* bits, i64 from, i64 to) {
     if (!z.drawn || z.rate == 0) return nullptr;
     const u64 threshold = static_cast<u64>(z.rate * 4294967296.0 + 0.5);
-    Bits* const bits = store_ + (2 * r + state) * words_;
-    PhiloxLanes<lanes> drawn;
-    for (i64 u = from / wide * wide; u < to; u += wide) {
-      drawn.draw(static_cast<u32>(u / 4), static_cast<u32>(b), static_cast<u32>(t), z.stream, z.seed);
-      for (i64 w = 0; w < wide / 16; ++w) {
+    PhiloxLanes many;
+    for (i64 u = from / PhiloxLanes::wide * PhiloxLanes::wide; u < to; u += PhiloxLanes::wide) {
+      many.draw(static_cast<u32>(u / 4), static_cast<u32>(row.b), static_cast<u32>(row.t), z.stream, z.seed);
+      for (i64 w = 0; w < PhiloxLanes::wide / 16; ++w) {
         u32 word = 0;
-        for (u32 j = 0; j < 16; ++j) word |= static_cast<u32>(drawn.words[16 * w + j] < threshold) << j;
+        for (u32 j = 0; j < 16; ++j) word |= static_cast<u32>(many.words[16 * w + j] < threshold) << j;
         bits[u / 16 + w] = static_cast<Bits>(word);
       }
     }
     return bits;
   }
 
- private:
-  static constexpr int lanes = 16;
-  static constexpr i64 wide = 4 * lanes;
-  i64 words_ = 0;
+  i64 R_ = 0, words_ = 0;
   Array<Bits> store_;
 };
 

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,11 +99,9 @@ def write(
             select=Writer.select, attention=(lambda state: state[2]) if attends else None,
         )  # fmt: skip
         for k, row in enumerate(best):
-            grid = None if scene.seen.grids is None else scene.seen.grids[k]
-            count = None if scene.seen.lengths is None else int(scene.seen.lengths[k])
             said = [
                 Written(vocabulary.decode(one.ids), one.score, one.log_probability, one.ended,
-                        None if one.weights is None else one.weights[:, :count], grid)
+                        *placed(scene, k, one.weights))
                 for one in row
             ]  # fmt: skip
             found.append(said)
@@ -142,14 +139,17 @@ def read(model: CaptionModel, vocabulary: Vocabulary, scene: Scene, k: int, unit
     """A given caption of the picture ``k`` of a scene, as if the model had written it: how probable it is to it, and
     where attention lies."""
     device = model.head.weight.device
-    ids = torch.from_numpy(np.asarray(vocabulary.encode(units), np.int64)).to(device)
-    ends = [torch.tensor([one], device=device) for one in (vocabulary.start, vocabulary.end)]
+    whole = torch.tensor([vocabulary.start, *vocabulary.encode(units), vocabulary.end], device=device)
     alone = scene.select(torch.tensor([k], device=device))
-    output, _, weights = model.features(torch.cat((ends[0], ids))[:, None], alone, model.start(alone))
-    wanted = torch.cat((ids, ends[1]))
+    output, _, weights = model.features(whole[:-1, None], alone, model.start(alone))
     scores = Writer(model, vocabulary).allowed(model.scores(output)[:, 0]).log_softmax(-1)
-    log_probability = float(scores.gather(1, wanted[:, None]).double().sum())
-    grid = None if scene.seen.grids is None else scene.seen.grids[k]
+    log_probability = float(scores.gather(1, whole[1:, None]).double().sum())
+    looked = None if weights is None else weights[:, 0]
+    return Written(list(units), log_probability, log_probability, True, *placed(scene, k, looked))
+
+
+def placed(scene: Scene, k: int, weights: Tensor | None) -> tuple[Tensor | None, tuple[int, int] | None]:
+    """Where attention lay (T, S) over the own places of picture ``k`` of a scene, and their grid."""
     count = None if scene.seen.lengths is None else int(scene.seen.lengths[k])
-    looked = None if weights is None else weights[:, 0, :count]
-    return Written(list(units), log_probability, log_probability, True, looked, grid)
+    grid = None if scene.seen.grids is None else scene.seen.grids[k]
+    return None if weights is None else weights[:, :count], grid
