@@ -64,6 +64,7 @@ def test_a_text_in_another_encoding(cli: Any, trained: Path, tmp_path: Path) -> 
     assert "use --encoding utf-16" in err
     code, _, err = cli("inspect", trained, wide, "--encoding", "utf-16", *few)
     assert code == 0, err
+    assert "wide.txt" in page.read_text(encoding="utf-8")
     numbers = json.loads((tmp_path / "wide.json").read_text())["gates"]
     (tmp_path / "same.txt").write_text(TEXT)
     assert cli("inspect", trained, tmp_path / "same.txt", "--only", "gates", *FEW, "--out", page)[0] == 0

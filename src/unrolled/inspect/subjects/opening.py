@@ -101,7 +101,7 @@ def _language_run(found: Bundle, paths: list[str], own: Any, seed: int, how: Ins
     if paths:
         whole = dataclasses.replace(reading(text, how), heldout=0.0, dev=0.0)
         corpus, part = load_corpus(open_source(paths), whole, units=units), "train"
-        notes = list(corpus.notes)
+        notes = [corpus.label, *corpus.notes]
     elif training is None:
         raise UserError(f"{name}: {problem}; name a text: inspect {name} TEXT")
     else:
