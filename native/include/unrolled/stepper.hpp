@@ -45,6 +45,7 @@ struct StepRoom {
   Array<Real> product;  // (2 panels, or slots, of 64 columns)
   Array<int> sums;      // the same in whole numbers
   Array<unsigned char> rows;
+  bool backwards = false;  // the order in which the next step goes through its panels
 };
 
 // Owned by the binding; filled by the kernels of the instruction set that was chosen when it was made.

@@ -132,7 +132,8 @@ class Backward {
     i64 ld = QH;
     if (L.layer_norm) d = through_norm(rows, n, first), ld = GH;
     if (plan_.lanes > 1) meetings_.at[group].wait();
-    for (i64 p = p0; p < p1; ++p) {
+    for (i64 i = 0; i < p1 - p0; ++i) {
+      const i64 p = there_and_back(s, p0, p1, i);
       // A GRU's row is r z n and, last, n behind the reset gate: the recurrent product takes r z and that one.
       const bool behind = C == Cell::gru && !L.layer_norm;
       product_panel<S>(n, C == Cell::gru_reset_before || behind ? 2 * L.H : GH, d, ld, hidden_, p, w, GH, 0,

@@ -92,6 +92,18 @@ struct CellForward {
     }
   }
 
+  // Units at u of this row follow soon. Rows lie pages apart, where no processor looks ahead by itself.
+  void expect(const Row<Real>& row, i64 u) const {
+    constexpr int read = 0, write = 1;
+    for (i64 g = 0; g < gates_of(C) && row.x != row.gates; ++g) __builtin_prefetch(row.x + g * L.H + u, read);
+    if (keep)
+      for (i64 g = 0; g < taped_of(C); ++g) __builtin_prefetch(row.gates + g * L.H + u, write);
+    if (C == Cell::lstm) __builtin_prefetch(row.c_prev + u, read);
+    if (row.cell) __builtin_prefetch(row.cell + u, write);
+    __builtin_prefetch(row.output + u, write);
+    __builtin_prefetch(row.leaving + u, write);
+  }
+
   // A whole row under layer norm: u holds the recurrent product (G*H), behind it there is room for H numbers.
   void normalised(const Row<Real>& row, Real* u_row) const {
     constexpr i64 G = gates_of(C);

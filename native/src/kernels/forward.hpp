@@ -14,6 +14,7 @@ class Forward {
   using Real = typename S::Real;
   static constexpr int W = S::width;
   static constexpr i64 G = gates_of(C), Q = taped_of(C);
+  static constexpr i64 ahead = 4;
 
  public:
   Forward(const Layer<Real>& layer, const Run& run)
@@ -156,9 +157,13 @@ class Forward {
                            out + p * step, QH);
     } else if (M >= 24 * me.size || L.layer_norm) {
       const i64 m0 = split(M, me.size, me.index), m1 = split(M, me.size, me.index + 1);
-      product_tall<S>(m1 - m0, L.I, x + m0 * L.x_row, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out + m0 * QH,
-                      QH, 0, input_.count());
-      normalise_rows(low, m0, m1, out);
+      const i64 some = L.layer_norm ? 96 : m1 - m0;  // rows are normalised while they lie in the second cache
+      for (i64 m = m0, end; m < m1; m = end) {
+        end = m1 - m < some ? m1 : m + some;
+        product_tall<S>(end - m, L.I, x + m * L.x_row, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out + m * QH, QH, 0,
+                        input_.count());
+        normalise_rows(low, m, end, out);
+      }
     } else {
       product<S>(M, L.I, x, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out, QH,
                  split(input_.count(), me.size, me.index), split(input_.count(), me.size, me.index + 1));
@@ -221,16 +226,19 @@ class Forward {
     } else {
       const Begin begin = C == Cell::gru && L.b_hh ? Begin::bias : Begin::zero;
       const i64 units = hidden_.units(), step = hidden_.step();
-      for (i64 p = p0; p < p1; ++p) {
+      for (i64 i = 0; i < p1 - p0; ++i) {
+        const i64 p = there_and_back(s, p0, p1, i);
         if (passing_)
           product_passing<S>(n, q.R, h, q.R, hidden_, p, L.w_hh, room_ + member * room_row_, begin, bias_h_ + p * step, scratch,
                              4 * W);
         else
           product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W);
         for (i64 r = 0; r < n; ++r)
-          for (i64 u = p * units; u < (p + 1) * units && u < L.H; u += W)
+          for (i64 u = p * units; u < (p + 1) * units && u < L.H; u += W) {
+            if (r + ahead < n) cell.expect(rows[r + ahead], u);
             cell.units(rows[r], scratch + r * 4 * W + (G > 1 ? 0 : u - p * units), W, u,
                        static_cast<int>(L.H - u < W ? L.H - u : W));
+          }
       }
     }
     if (L.P || C == Cell::gru_reset_before) second(cell, scratch, rows, n, b0);

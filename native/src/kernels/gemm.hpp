@@ -228,11 +228,14 @@ template <class S>
 void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, typename S::Real* tiles, i64 chunk,
                    const Target<S>* targets, int count, bool fresh) {
   constexpr int rows = tile_rows<S>(4);
+  constexpr i64 ahead = 16;
   const i64 apart = tiles_apart<S>(K);
   for (i64 c0 = m0; c0 < m1; c0 += chunk) {
     const i64 c1 = c0 + chunk < m1 ? c0 + chunk : m1, n = ceil_div(c1 - c0, rows);
     for (i64 k = 0; k < K; ++k) {
       const typename S::Real* row = a + k * lda + c0;
+      // Rows lie pages apart, where no processor looks ahead by itself.
+      for (i64 m = 0; m < c1 - c0; m += 64 / static_cast<i64>(sizeof(typename S::Real))) __builtin_prefetch(row + ahead * lda + m);
       for (i64 i = 0; i < n; ++i) {
         const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
         typename S::Real* to = tiles + i * apart + k * mr;
@@ -258,34 +261,6 @@ void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, ty
       }
     }
   }
-}
-
-// out[m] (+)= the sum over K rows of a[k][m], columns [m0, m1), in the order of k.
-template <class S>
-void column_sums(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, bool fresh, typename S::Real* out) {
-  constexpr int W = S::width;
-  for (i64 m = m0; fresh && m < m1; ++m) out[m] = 0;
-  for (i64 k = 0; k < K; ++k) {  // rows outside: the sums stay in the first cache, the rows are read once, in order
-    const typename S::Real* row = a + k * lda;
-    i64 m = m0;
-    for (; m + W <= m1; m += W) S::store(out + m, S::add(S::load(out + m), S::load(row + m)));
-    if (m < m1) {
-      const int n = static_cast<int>(m1 - m);
-      S::store_n(out + m, S::add(S::load_n(out + m, n), S::load_n(row + m, n)), n);
-    }
-  }
-}
-
-// out[m] (+)= the sum over K rows of a[k][m] b[k][m], columns [m0, m1), in the order of k.
-template <class S>
-void column_products(i64 K, const typename S::Real* a, i64 lda, const typename S::Real* b, i64 ldb, i64 m0, i64 m1,
-                     bool fresh, typename S::Real* out) {
-  for (i64 m = m0; fresh && m < m1; ++m) out[m] = 0;
-  for (i64 k = 0; k < K; ++k)
-    for (i64 m = m0; m < m1; m += S::width) {
-      const int n = static_cast<int>(m1 - m < S::width ? m1 - m : S::width);
-      S::store_n(out + m, S::fma(S::load_n(a + k * lda + m, n), S::load_n(b + k * ldb + m, n), S::load_n(out + m, n)), n);
-    }
 }
 
 }  // namespace

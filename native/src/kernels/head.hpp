@@ -3,6 +3,7 @@
 
 #include "unrolled/training.hpp"
 
+#include "columns.hpp"
 #include "gemm.hpp"
 #include "math.hpp"
 #include "sequence.hpp"
@@ -62,7 +63,7 @@ class Head {
                        &target, 1, k0 == 0);
       me.barrier.wait();
     }
-    column_sums<S>(c.M, logits_, c.V, from(c.V), to(c.V), true, c.d_bias);
+    column_sums<S>(c.M, {Columns<Real>{logits_, c.V, c.d_bias}}, from(c.V), to(c.V), true);
   }
 
   // A row of scores to scale (p - 1 at the target); its nats.

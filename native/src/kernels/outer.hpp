@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cells_backward.hpp"
+#include "columns.hpp"
 
 namespace unrolled {
 namespace {
@@ -89,27 +90,18 @@ class Outer {
   static i64 from(i64 n, const Member& me) { return split(n, me.size, me.index); }
   static i64 to(i64 n, const Member& me) { return split(n, me.size, me.index + 1); }
 
-  // Where H_bar's gradient stands for a gate column j of it, in a row of d_bar: a GRU's n stands behind the reset gate.
-  static i64 recurrent_shift(i64 H, i64 j) { return C == Cell::gru && j >= 2 * H ? H : 0; }
-
   void sums(Member& me, i64 low, i64 M, bool fresh, const Block<Real>& k) const {
-    const i64 H = L.H, c0 = from(GH, me), c1 = to(GH, me), two = 2 * H;
-    if (D.d_b_ih) column_sums<S>(M, k.d_bar, QH, c0, c1, fresh, D.d_b_ih);
-    // [c0, c1) as far as it lies before n, and from there on, shifted
-    const i64 mid = C != Cell::gru || c1 < two ? c1 : c0 > two ? c0 : two;
-    const i64 ld = norms_size(C, H);
+    const i64 H = L.H, c0 = from(GH, me), c1 = to(GH, me), two = 2 * H, ld = norms_size(C, H);
     const Real* norms = L.norms ? L.norms + low * L.B * ld : nullptr;
-    if (D.d_b_hh) {
-      column_sums<S>(M, k.d_bar, QH, c0, mid, fresh, D.d_b_hh);
-      if (mid < c1) column_sums<S>(M, k.d_bar + H, QH, mid, c1, fresh, D.d_b_hh);
-    }
-    if (D.d_gain_ih) column_products<S>(M, k.d_bar, QH, norms, ld, c0, c1, fresh, D.d_gain_ih);
-    if (D.d_gain_hh) {
-      column_products<S>(M, k.d_bar, QH, norms + GH, ld, c0, mid, fresh, D.d_gain_hh);
-      if (mid < c1) column_products<S>(M, k.d_bar + H, QH, norms + GH, ld, mid, c1, fresh, D.d_gain_hh);
-    }
-    if (D.d_gain_c) column_products<S>(M, k.d_scaled, two, k.d_scaled + H, two, from(H, me), to(H, me), fresh, D.d_gain_c);
-    if (D.d_shift_c) column_sums<S>(M, k.d_scaled, two, from(H, me), to(H, me), fresh, D.d_shift_c);
+    const Columns<Real> input{k.d_bar, QH, D.d_b_ih, norms, ld, D.d_gain_ih};
+    Columns<Real> hidden{k.d_bar, QH, D.d_b_hh, norms ? norms + GH : nullptr, ld, D.d_gain_hh};
+    // [c0, c1) as far as it lies before a GRU's n, and from there on, shifted
+    const i64 mid = C != Cell::gru || c1 < two ? c1 : c0 > two ? c0 : two;
+    column_sums<S>(M, {input, hidden}, c0, mid, fresh);
+    hidden.a += H;
+    column_sums<S>(M, {input, hidden}, mid, c1, fresh);
+    if (k.d_scaled)
+      column_sums<S>(M, {Columns<Real>{k.d_scaled, two, D.d_shift_c, k.d_scaled + H, two, D.d_gain_c}}, from(H, me), to(H, me), fresh);
   }
 
   // Layer norm of the input product, backward; the rows it leaves.

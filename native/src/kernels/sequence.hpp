@@ -1,6 +1,8 @@
 // What forward and backward share: the order of reading, who is valid and cut, what stood before, how work is dealt out.
 #pragma once
 
+#include <algorithm>
+
 #include "unrolled/memory.hpp"
 #include "unrolled/recurrent.hpp"
 #include "unrolled/threads.hpp"
@@ -12,7 +14,9 @@
 namespace unrolled {
 namespace {
 
-constexpr i64 block_rows = 2048;  // rows of (t, b) whose products are made at once: memory stays bounded, caches warm
+// Rows of (t, b) whose products are made at once: memory stays bounded, caches warm. Layer norm keeps three times as much
+// of a row.
+constexpr i64 block_rows = 2048, block_rows_normed = 512;
 
 constexpr i64 few_rows = 16;  // up to so many rows of (t, b) packing a weight costs more than it saves
 
@@ -24,7 +28,7 @@ struct Sequence {
 
   explicit Sequence(const Layer<Real>& layer)
       : L(layer), R(layer.P ? layer.P : layer.H), G(gates_of(layer.cell)), Q(taped_of(layer.cell)),
-        steps(block_rows / layer.B > 0 ? block_rows / layer.B : 1) {}
+        steps(std::max<i64>((layer.layer_norm ? block_rows_normed : block_rows) / layer.B, 1)) {}
 
   // The step that is read s-th, and the one read before it.
   i64 time(i64 s) const { return L.reverse ? L.T - 1 - s : s; }
@@ -85,6 +89,10 @@ inline Plan plan(i64 B, double panel_bytes, i64 panels, bool whole_rows, int thr
   }
   return best;
 }
+
+// The i-th panel of [p0, p1) that step s reads: every other step goes through them from the end, since what the step before
+// read last is what a cache still holds where the weights are larger than it.
+inline i64 there_and_back(i64 s, i64 p0, i64 p1, i64 i) { return s & 1 ? p1 - 1 - i : p0 + i; }
 
 // Asked by member 0 at the end of a block; the barrier that follows shows the answer to all.
 class Stop {

@@ -192,6 +192,7 @@ class StepPlay {
       meet(at);
     }
     at.odd = !at.odd;
+    at.room.backwards = !at.room.backwards;
   }
 
   void scores(const Place& at, i64 n) {
@@ -203,15 +204,18 @@ class StepPlay {
               [&](i64 b, i64 u, int lanes, const Real* c, i64) { put<S>(D.logits + b * V + u, take<S>(c, lanes), lanes); });
   }
 
-  // The product over panels [p0, p1), and `use` for every row and register of units of it.
+  // The product over panels [p0, p1), and `use` for every row and register of units of it. Every other step goes through
+  // them from the end: what the last step read last is what a cache still holds where the weights are larger than it.
   template <class Use>
   void panelwise(const Place& at, const Kept<S>& w, i64 p0, i64 p1, i64 n, const Real* a, Use use) const {
     const StepRoom<Real>& room = at.room;
     const Panels<S>& panels = w.panels;
-    for (i64 p = p0; p < p1;) {
-      const int count = p + 1 < p1 && n <= 2 ? 2 : 1;
-      w.times(p, count, n, a, H, room.bytes, room.scales, room.sums, room.product);
-      for (int i = 0; i < count; ++i, ++p)
+    const int most = n <= 2 ? 2 : 1;
+    for (i64 done = 0, count; done < p1 - p0; done += count) {
+      count = p1 - p0 - done < most ? 1 : most;
+      i64 p = at.room.backwards ? p1 - done - count : p0 + done;
+      w.times(p, static_cast<int>(count), n, a, H, room.bytes, room.scales, room.sums, room.product);
+      for (i64 i = 0; i < count; ++i, ++p)
         for (i64 r = 0; r < n; ++r)
           for (i64 u = p * panels.units(); u < (p + 1) * panels.units() && u < panels.N; u += W)
             use(at.b0 + r, u, static_cast<int>(panels.N - u < W ? panels.N - u : W),
