@@ -53,6 +53,17 @@ class Stepper {
     finish(play, threads);
   }
 
+  // The same from lists of Python's own numbers: a step of one stream then touches nothing of torch, whose way through an
+  // operator displaces as much from the caches as a small step reads.
+  void step_listed(nb::list slots, nb::list ids, std::size_t logits, int threads) {
+    read(slots, slots_, "slots");
+    read(ids, ids_, "ids");
+    if (slots_.size() != ids_.size())
+      throw nb::value_error(("slots has " + std::to_string(slots_.size()) + " numbers, ids " + std::to_string(ids_.size())).c_str());
+    step(static_cast<i64>(slots_.size()), reinterpret_cast<std::size_t>(slots_.data()), reinterpret_cast<std::size_t>(ids_.data()),
+         logits, threads);
+  }
+
   // Draws up to `units` for each slot; a slot whose scores are not finite is returned, else -1.
   i64 run(i64 n, std::size_t slots, i64 units, std::size_t drawn, std::size_t counts, int threads) {
     Busy busy(busy_);
@@ -106,6 +117,19 @@ class Stepper {
     std::atomic<bool>& flag_;
   };
 
+  static void read(nb::list from, std::vector<i64>& to, const char* name) {
+    to.clear();
+    for (nb::handle number : from) {
+      const nb::object whole = nb::steal(PyNumber_Index(number.ptr()));  // numpy's numbers too, and none with a fraction
+      i64 value;
+      if (!whole.is_valid() || !nb::try_cast<i64>(whole, value)) {
+        PyErr_Clear();
+        throw nb::type_error((std::string(name) + ": whole numbers of 64 bits, not " + nb::cast<std::string>(nb::repr(number))).c_str());
+      }
+      to.push_back(value);
+    }
+  }
+
   i64 checked(i64 slot) const {
     if (slot < 0 || slot >= data_.shape.slots)
       throw nb::index_error(("slot " + std::to_string(slot) + ": not in 0 to " + std::to_string(data_.shape.slots - 1)).c_str());
@@ -130,6 +154,7 @@ class Stepper {
   const Kernels<Real>& kernels_;
   StepperData<Real> data_;
   std::vector<std::uint64_t> seen_;
+  std::vector<i64> slots_, ids_;  // of a call with lists
   std::uint64_t round_ = 0;
   std::atomic<bool> busy_{false};
 };
@@ -142,6 +167,7 @@ void bind_as(nb::module_& m, const char* name) {
            nb::arg("V"), nb::arg("slots"), nb::arg("store"), nb::arg("zoneout_h"), nb::arg("zoneout_c"))
       .def("refresh", &Self::refresh)
       .def("step", &Self::step)
+      .def("step_listed", &Self::step_listed)
       .def("run", &Self::run)
       .def("set_state", &Self::set_state)
       .def("get_state", &Self::get_state)

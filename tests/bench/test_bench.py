@@ -244,9 +244,12 @@ class _Stepper:
         self.model, self.state = model, model.initial_state(slots)
 
     @torch.no_grad()
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
+    def step(self, ids: list[int]) -> torch.Tensor:
         # Row by row, so that a row's bits do not depend on the others'.
-        halves = [self.model.step(ids[b : b + 1], [s[:, b : b + 1] for s in self.state]) for b in range(len(ids))]
+        halves = [
+            self.model.step(torch.tensor(ids[b : b + 1]), [s[:, b : b + 1] for s in self.state])
+            for b in range(len(ids))
+        ]
         self.state = tuple(torch.cat([state[k] for _, state in halves], 1) for k in range(2))
         return torch.cat([scores for scores, _ in halves])
 
@@ -263,7 +266,7 @@ def test_steps_and_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stepper_whose_rows_touch_each_other_gets_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mixing(_Stepper):
-        def step(self, ids: torch.Tensor) -> torch.Tensor:
+        def step(self, ids: list[int]) -> torch.Tensor:
             return super().step(ids) + 1e-6 * float(len(ids) > 1)
 
     monkeypatch.setattr(case_streams, "stepper", Mixing)

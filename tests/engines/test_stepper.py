@@ -158,6 +158,17 @@ def test_rows_join_and_leave() -> None:
         stepper.leave(7)
 
 
+def test_lists_are_fed_as_tensors_are() -> None:
+    stepper = Stepper(*pair(), slots=3)
+    slots = joined(stepper, 3)
+    expected = [stepper.step(torch.tensor([2, 0]), torch.tensor([t, t + 1])).clone() for t in range(3)]
+    for slot in range(3):
+        stepper.set_state(slot)
+    for t in range(3):
+        assert torch.equal(stepper.step([2, 0], [t, t + 1]), expected[t])
+    assert stepper.step(list(slots), list(np.array([1, 2, 3]))).shape == (3, V)  # 0-d tensors, numpy's integers
+
+
 def test_refresh_takes_the_weights_as_they_are_now() -> None:
     net, head = pair("lstm", 24, 2)
     stepper = Stepper(net, head)
@@ -220,17 +231,20 @@ def test_bad_input_is_an_error_that_names_it() -> None:
     net, head = pair()
     stepper = Stepper(net, head, slots=2)
     slots = joined(stepper, 2)
-    for ids in ([0, V], [-1, 0]):
-        with pytest.raises(IndexError, match="ids"):
-            stepper.step(slots, ids)
-    with pytest.raises(IndexError, match="slot 2"):
-        stepper.step([2], [0])
-    with pytest.raises(ValueError, match="twice"):
-        stepper.step([1, 1], [0, 0])
-    with pytest.raises(ValueError, match="slots has 2"):
-        stepper.step(slots, [0])
-    with pytest.raises(TypeError, match="ids"):
-        stepper.step(slots, torch.zeros(2))
+    for form in (list, torch.tensor):  # lists and tensors go different ways
+        for ids in ([0, V], [-1, 0]):
+            with pytest.raises(IndexError, match="ids"):
+                stepper.step(form([0, 1]), form(ids))
+        with pytest.raises(IndexError, match="slot 2"):
+            stepper.step(form([2]), form([0]))
+        with pytest.raises(ValueError, match="twice"):
+            stepper.step(form([1, 1]), form([0, 0]))
+        with pytest.raises(ValueError, match="slots has 2"):
+            stepper.step(form([0, 1]), form([0]))
+        with pytest.raises(TypeError, match="ids"):
+            stepper.step(form([0, 1]), form([0.5, 1.0]))
+    with pytest.raises(TypeError, match="ids: whole numbers of 64 bits, not 1180591620717411303424"):
+        stepper.step([0], [1 << 70])
     with pytest.raises(ValueError, match="units"):
         stepper.run(slots, -1)
     with pytest.raises(ValueError, match="expected"):

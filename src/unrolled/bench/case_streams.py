@@ -27,7 +27,7 @@ def rows(config: BenchConfig, H: int = 512, streams: int = STREAMS) -> Iterator[
     if not config.wants(name):
         return
     model, counts = example(H), (1, config.threads or torch.get_num_threads())
-    ids = torch.randint(0, V, (64, streams), generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(0, V, (64, streams), generator=torch.Generator().manual_seed(2)).tolist()
     try:
         _check(model, ids)
         many, one = stepper(model, streams, "float32"), stepper(model, 1, "float32")
@@ -46,7 +46,7 @@ def rows(config: BenchConfig, H: int = 512, streams: int = STREAMS) -> Iterator[
 
     def run_one() -> Tensor:
         place[0] = (place[0] + 1) % len(ids)
-        scores: Tensor = one.step(ids[place[0], :1])
+        scores: Tensor = one.step(ids[place[0]][:1])
         return scores
 
     # A run of the many is as many units as streams, so the ratio is one of tokens a second.
@@ -57,9 +57,9 @@ def rows(config: BenchConfig, H: int = 512, streams: int = STREAMS) -> Iterator[
     yield Row(name, figures, note=f"threads: many {all_at_once.threads}, one {alone.threads}")
 
 
-def _check(model: object, ids: Tensor) -> None:
+def _check(model: object, ids: list[list[int]]) -> None:
     """The first and the last row of the many against each alone: not one bit may differ."""
-    streams = ids.shape[1]
+    streams = len(ids[0])
     many = stepper(model, streams, "float32")  # type: ignore[arg-type]
     alone = {b: stepper(model, 1, "float32") for b in (0, streams - 1)}  # type: ignore[arg-type]
     for row in ids[:CHECKED]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from unrolled.bench.peers_step import Step
@@ -19,9 +18,9 @@ class Together:
 
     def __init__(self, model: LanguageModel, slots: int, storage: str) -> None:
         self._stepper = stepper_of(model, slots, storage)
-        self._slots = torch.tensor([self._stepper.join() for _ in range(slots)])
+        self._slots = [self._stepper.join() for _ in range(slots)]
 
-    def step(self, ids: Tensor) -> Tensor:
+    def step(self, ids: list[int]) -> Tensor:
         """ids (slots,) to scores (slots, V), which the next step overwrites."""
         return self._stepper.step(self._slots, ids)
 
@@ -45,10 +44,8 @@ def stepper(model: LanguageModel, slots: int, storage: str) -> Together:
 def ours_step(model: LanguageModel, storage: str) -> Step:
     """One stream: an id to its scores (1, V)."""
     made = stepper(model, 1, storage)
-    ids = torch.zeros(1, dtype=torch.int64)
 
     def step(token: int) -> Tensor:
-        ids[0] = token
-        return made.step(ids)
+        return made.step([token])
 
     return step

@@ -73,10 +73,10 @@ def threads() -> int:
 
     These are read again after a second at the earliest: it takes longer than a short call.
     """
-    now = time.monotonic()
+    now, wanted = time.monotonic(), torch.get_num_threads()
     if now >= _available[0]:
-        _available[:] = now + 1.0, int(_MODULE.available_threads())
-    return min(torch.get_num_threads(), int(_available[1]))
+        _available[:] = now + 1.0, _MODULE.available_threads()
+    return wanted if wanted < _available[1] else int(_available[1])
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
