@@ -13,10 +13,11 @@ import numpy as np
 
 from unrolled.data.examples import Ints
 from unrolled.data.image_sets import Features, Pictures
-from unrolled.tasks.caption.baselines import Floats, vectors
+from unrolled.tasks.caption.baselines import Floats
+from unrolled.tasks.caption.likeness import Likeness
 
-SHARPNESS = 20.0
-"""A neighbour's weight is exp(SHARPNESS * cosine)."""
+SHARPNESS = 15.0
+"""A neighbour's weight is exp(SHARPNESS * likeness)."""
 VOTE = 1.0
 """What all neighbours weigh together, where all captions of the beam weigh 1."""
 
@@ -25,10 +26,9 @@ Near = Sequence[tuple[float, list[str]]]
 
 
 class Neighbours:
-    """The captions of the training pictures nearest to others.
+    """The captions of the training pictures nearest to others: see :class:`~unrolled.tasks.caption.likeness.Likeness`.
 
-    Likeness is the cosine, from the mean of the training pictures, of pixels (shrunk to 32 x 32), or of precomputed
-    features (their mean over places). What a small encoder, trained along, sees tells neighbours less well.
+    What a small encoder, trained along, sees tells neighbours less well.
 
     Args:
         pictures: of the training. rows: (N,) those that may be neighbours.
@@ -39,19 +39,13 @@ class Neighbours:
         self, pictures: Pictures | Features, rows: Ints, captions: Sequence[list[list[str]]], count: int
     ) -> None:
         self.rows, self.captions, self.count = rows, captions, count
-        known = vectors(pictures, rows, shrink=True)
-        self.mean = known.mean(0)
-        self.known = self._directions(known)
+        self.likeness = Likeness(pictures, rows)
 
     def of(self, pictures: Pictures | Features, rows: Ints | Sequence[int]) -> list[Near]:
         """For each of the pictures ``rows`` the captions of its neighbours, the nearest first."""
-        alike = self._directions(vectors(pictures, np.asarray(rows), shrink=True)) @ self.known.T
+        alike = self.likeness.of(pictures, np.asarray(rows))
         found = np.argsort(-alike, 1, kind="stable")[:, : self.count]
         return [self._near(a[f], f) for a, f in zip(alike, found, strict=True)]
-
-    def _directions(self, vectors: Floats) -> Floats:
-        away = vectors - self.mean
-        return np.asarray(away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12), np.float32)
 
     def _near(self, alike: Floats, found: Ints) -> Near:
         weights = np.exp(SHARPNESS * (alike.astype(np.float64) - float(alike[0])))
