@@ -310,6 +310,8 @@ def test_a_table_where_a_person_watches(monkeypatch: pytest.MonkeyPatch, capsys:
         (["bench", "tinny"], "tinny: no such case; one of sequence, tiny"),
         (["bench", "tiny", "--only", "nothing"], "--only nothing: no row of tiny has that in its name"),
         (["bench", "--pairs", "0"], "--pairs 0: must be at least 1"),
+        (["bench", "--plot", "speed.txt"], "--plot speed.txt: name a file that ends in .png, .svg, .pdf"),
+        (["bench", "--plot", "nowhere/speed.png"], "there is no folder nowhere; make it first"),
         (["bench", "--engine", "fast"], "'auto', 'native', 'aten', 'reference'"),
     ],
 )

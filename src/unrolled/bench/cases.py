@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from unrolled.bench.config import BenchConfig
 from unrolled.bench.figures import Row
+from unrolled.bench.picture import check_target, draw
 from unrolled.errors import UserError
 
 CASES = {
@@ -73,14 +75,20 @@ def run(names: Sequence[str], config: BenchConfig, *, as_json: bool = False) -> 
     for name in names:
         if name not in CASES:
             raise UserError(f"{name}: no such case; one of {', '.join(CASES)}")
-    facts, bad, nothing = start(config), False, True
+    if config.plot is not None:
+        check_target(Path(config.plot))
+    facts, bad, measured = start(config), False, []
     for name in names:
         title = f"{name}: {CASES[name]} ({facts['threads']} threads, {config.pairs} pairs, engine {config.engine})"
         found = list(rows(name, config)) if as_json else show(title, rows(name, config))
         if found:
             dump(name, facts, found)
-        nothing &= not found
+            measured.append((name, found))
         bad |= failed(found)
-    if nothing:
+    if not measured:
         raise UserError(f"--only {config.only}: no row of {', '.join(names)} has that in its name")
+    if config.plot is not None:
+        draw(
+            Path(config.plot), measured, f"torch {facts['torch']}, {facts['instructions']}, {facts['threads']} threads"
+        )
     return int(bad)

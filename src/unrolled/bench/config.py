@@ -18,6 +18,7 @@ class BenchConfig:
     only: str | None = option(None, "measure only rows whose name holds this: 'GRU' or 'H512'")
     minutes: float = option(9.0, "grid: about so many minutes in all; a dear case gets fewer pairs, never under 3",
                             above=0.0)  # fmt: skip
+    plot: str | None = option(None, "draw every ratio to a peer there: a .png, .svg or .pdf")
 
     def __post_init__(self) -> None:
         check(self)
