@@ -179,21 +179,23 @@ class Backward {
     }
   }
 
-  // Layer norm of the recurrent product: d_u for the rows of this step. Returns where they begin.
+  // Layer norm of both products, backward, while d_bar of this step's rows is in the cache. Returns where the recurrent
+  // one's begin; the input's lie behind all of them.
   const Real* through_norm(const BackRow<Real>* rows, i64 n, i64 first) {
     Real* out = d_u_ + first * GH;
     for (i64 r = 0; r < n; ++r) {
-      Real* d_u = out + r * GH;
+      Real *d_u = out + r * GH, *d_in = d_u + rows_max_ * GH;
       if (!rows[r].valid) {
-        for (i64 j = 0; j < GH; ++j) d_u[j] = 0;
+        for (i64 j = 0; j < GH; ++j) d_u[j] = d_in[j] = 0;
         continue;
       }
+      const Real *norms = rows[r].norms, *d_bar = rows[r].d_bar;
+      normalise_backward<S>(d_bar, L.gain_ih, norms, norms[2 * GH], GH, d_in);
       if (C == Cell::gru) {  // r z and n behind the reset gate side by side
-        for (i64 j = 0; j < GH; ++j) d_u[j] = rows[r].d_bar[j < 2 * L.H ? j : j + L.H];
-        normalise_backward<S>(d_u, L.gain_hh, rows[r].norms + GH, rows[r].norms[2 * GH + 1], GH, d_u);
-      } else {
-        normalise_backward<S>(rows[r].d_bar, L.gain_hh, rows[r].norms + GH, rows[r].norms[2 * GH + 1], GH, d_u);
+        for (i64 j = 0; j < GH; ++j) d_u[j] = d_bar[j < 2 * L.H ? j : j + L.H];
+        d_bar = d_u;
       }
+      normalise_backward<S>(d_bar, L.gain_hh, norms + GH, norms[2 * GH + 1], GH, d_u);
     }
     return out;
   }

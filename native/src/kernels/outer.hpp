@@ -12,7 +12,7 @@ namespace {
 template <class Real>
 struct Block {
   Real* d_bar;        // (rows, Q H)
-  Real* d_u;          // layer norm: (rows, G H) of the recurrent product, behind it room for the input's; else null
+  Real* d_u;          // layer norm: (rows, G H) of the recurrent product, behind it as many of the input's; else null
   Real* d_projected;  // (rows, P), or null
   Real* made;         // (rows, H): o tanh c, or r h; or null
   Real* d_scaled;     // (rows, 2 H): layer norm of c; or null
@@ -58,10 +58,7 @@ class Outer {
       for (i64 m = from(M, me); m < to(M, me); ++m)
         for (i64 j = 0; j < GH; ++j) D.d_gates[(low * L.B + m) * GH + j] = k.d_bar[m * QH + j];
     sums(me, low, M, fresh, k);
-    if (L.layer_norm) {
-      d_x = input_norm(me, low, M, k), ld = GH;
-      me.barrier.wait();
-    }
+    if (L.layer_norm) d_x = k.d_u + rows_ * GH, ld = GH;
     if (D.dx) {
       const i64 m0 = from(M, me), m1 = to(M, me);
       product_tall<S>(m1 - m0, GH, d_x + m0 * ld, ld, input_, direct_ ? L.w_ih : packed_ih_.get(), GH, 0, Begin::zero, nullptr,
@@ -102,20 +99,6 @@ class Outer {
     column_sums<S>(M, {input, hidden}, mid, c1, fresh);
     if (k.d_scaled)
       column_sums<S>(M, {Columns<Real>{k.d_scaled, two, D.d_shift_c, k.d_scaled + H, two, D.d_gain_c}}, from(H, me), to(H, me), fresh);
-  }
-
-  // Layer norm of the input product, backward; the rows it leaves.
-  const Real* input_norm(Member& me, i64 low, i64 M, const Block<Real>& k) const {
-    Real* out = k.d_u + rows_ * GH;
-    for (i64 m = from(M, me); m < to(M, me); ++m) {
-      const Real* norms = L.norms + (low * L.B + m) * norms_size(C, L.H);
-      if (q.valid(low + m / L.B, m % L.B)) {
-        normalise_backward<S>(k.d_bar + m * QH, L.gain_ih, norms, norms[2 * GH], GH, out + m * GH);
-      } else {
-        for (i64 j = 0; j < GH; ++j) out[m * GH + j] = 0;
-      }
-    }
-    return out;
   }
 
   // Token input: rows of d_x are added to their id's, each member a share of the columns, in the order of the rows.

@@ -16,7 +16,7 @@ from unrolled.tasks.caption.config import CaptionData
 from unrolled.tasks.caption.metrics import bleu, cider, rouge_l, token_f1
 from unrolled.tasks.caption.reading import CaptionCorpus
 from unrolled.tasks.caption.writing import Written
-from unrolled.tasks.metrics import edit_distance, mean_interval, wilson
+from unrolled.tasks.metrics import edit_distance, mean_interval, ratio_interval, wilson
 
 ALIKE = "every caption is the same: the model does not look at the pictures yet; train longer, or with a higher --lr"
 SURE = 10
@@ -44,9 +44,9 @@ def judge(said: Sequence[list[str]], references: Sequence[list[list[str]]], unit
         near = [
             min((edit_distance(one, ref), len(ref)) for ref in refs) for one, refs in zip(said, references, strict=True)
         ]
-        total, length = sum(d for d, _ in near), sum(size for _, size in near)
-        _, interval = mean_interval([d / max(1, size) for d, size in near])
-        found["edit"] = Figure(total / max(1, length), interval, "edits a character", low_is_good=True)
+        edits, sizes = [d for d, _ in near], [size for _, size in near]
+        value, interval = sum(edits) / max(1, sum(sizes)), ratio_interval(edits, sizes)
+        found["edit"] = Figure(value, interval, "edits a character", low_is_good=True)
     for k, value in enumerate(bleu(words, wanted), 1):
         found[f"bleu{k}"] = Figure(value)
     rouge, rouge_interval = mean_interval([rouge_l(one, refs) for one, refs in zip(words, wanted, strict=True)])
