@@ -24,7 +24,8 @@ class Backward {
 
   bool go() {
     const bool two = L.P || C == Cell::gru_reset_before;
-    packed_h_ = Array<Real>(direct_ ? 0 : hidden_.size(GH));
+    packing_ = !direct_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before);
+    packed_h_ = Array<Real>(packing_ ? hidden_.size(GH) : 0);
     packed_p_ = Array<Real>(L.P ? inner_.size(L.P) : 0);
     d_bar_ = Array<Real>(rows_max_ * QH);
     d_u_ = Array<Real>(L.layer_norm ? 2 * rows_max_ * GH : 0);
@@ -75,7 +76,7 @@ class Backward {
 
   void prepare(Member& me) {
     i64 from = split(GH, me.size, me.index), to = split(GH, me.size, me.index + 1);
-    for (i64 k = from; k < to && !direct_; ++k) pack_row<S>(hidden_, GH, k, L.w_hh + k * q.R, nullptr, packed_h_, 0, hidden_.count());
+    for (i64 k = from; k < to && packing_; ++k) pack_row<S>(hidden_, GH, k, L.w_hh + k * q.R, nullptr, packed_h_, 0, hidden_.count());
     from = split(L.P, me.size, me.index), to = split(L.P, me.size, me.index + 1);
     for (i64 k = from; k < to; ++k) pack_row<S>(inner_, L.P, k, L.w_hr + k * L.H, nullptr, packed_p_, 0, inner_.count());
     from = split(L.B, me.size, me.index), to = split(L.B, me.size, me.index + 1);
@@ -131,6 +132,7 @@ class Backward {
     const Real *d = d_bar_ + first * QH, *w = direct_ ? L.w_hh : packed_h_.get();
     i64 ld = QH;
     if (L.layer_norm) d = through_norm(rows, n, first), ld = GH;
+    if (s == 0 && !D.d_h0) return;
     if (plan_.lanes > 1) meetings_.at[group].wait();
     for (i64 i = 0; i < p1 - p0; ++i) {
       const i64 p = there_and_back(s, p0, p1, i);
@@ -215,6 +217,7 @@ class Backward {
   Panels<S> hidden_, inner_;
   Plan plan_;
   i64 direct_;  // few rows: the recurrent weight is read where it lies, rows so far apart; 0: packed
+  bool packing_ = false;  // the recurrent weight is needed: nobody may ask for what lies before the first step
   Outer<S, C> outer_;
   Array<Real> packed_h_, packed_p_, d_bar_, d_u_, d_projected_, made_, d_scaled_, dh_, kept_, dc_, d_inner_, scratch_;
   Array<BackRow<Real>> rows_;

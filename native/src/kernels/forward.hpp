@@ -14,7 +14,7 @@ class Forward {
   using Real = typename S::Real;
   static constexpr int W = S::width;
   static constexpr i64 G = gates_of(C), Q = taped_of(C);
-  static constexpr i64 ahead = 4;
+  static constexpr i64 ahead = 4, passing_rows = 128;
 
  public:
   Forward(const Layer<Real>& layer, const Run& run)
@@ -28,7 +28,9 @@ class Forward {
         second_{L.P ? L.P : L.H, 4, false},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real),
                    ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads)),
-        passing_(L.T == 1 && L.B <= few_rows && plan_.groups == 1 && !L.layer_norm) {}
+        passing_(L.T == 1 && L.B <= passing_rows && plan_.groups == 1 && !L.layer_norm) {
+    if (L.T == 1 && L.B <= passing_rows && !whole_rows_) plan_ = {1, static_cast<int>(std::min<i64>(run_.threads, hidden_.count()))}, passing_ = true;
+  }
 
   bool go() {
     const i64 normed = L.layer_norm ? GH + L.H : 0, scratch_row = normed > 4 * W ? normed : 4 * W;

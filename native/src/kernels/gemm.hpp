@@ -228,7 +228,7 @@ template <class S>
 void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, typename S::Real* tiles, i64 chunk,
                    const Target<S>* targets, int count, bool fresh) {
   constexpr int rows = tile_rows<S>(4);
-  constexpr i64 ahead = 16;
+  constexpr i64 ahead = 16, in_cache = 524288 / static_cast<i64>(sizeof(typename S::Real));
   const i64 apart = tiles_apart<S>(K);
   for (i64 c0 = m0; c0 < m1; c0 += chunk) {
     const i64 c1 = c0 + chunk < m1 ? c0 + chunk : m1, n = ceil_div(c1 - c0, rows);
@@ -247,17 +247,22 @@ void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, ty
     }
     for (int j = 0; j < count; ++j) {
       const Target<S>& target = targets[j];
-      const i64 step = target.panels.step();
-      for (i64 p = 0; p < target.panels.count(); ++p) {
+      const i64 step = target.panels.step(), panels = target.panels.count();
+      const auto one = [&](i64 p, i64 i) {
         int nv = target.panels.nv;
         while (nv > 1 && target.panels.lanes(p, nv - 1) == 0) --nv;
-        for (i64 i = 0; i < n; ++i) {
-          const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
-          tile_for<S, true>(static_cast<int>(mr), nv)(K, tiles + i * apart, 0, target.packed + p * K * step, step,
-                                                      fresh ? Begin::zero : Begin::load, nullptr,
-                                                      target.c + (c0 + r0) * target.ldc + p * step, target.ldc,
-                                                      target.panels.lanes(p, nv - 1));
-        }
+        const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
+        tile_for<S, true>(static_cast<int>(mr), nv)(K, tiles + i * apart, 0, target.packed + p * K * step, step,
+                                                    fresh ? Begin::zero : Begin::load, nullptr,
+                                                    target.c + (c0 + r0) * target.ldc + p * step, target.ldc,
+                                                    target.panels.lanes(p, nv - 1));
+      };
+      if (panels * K * step <= in_cache) {  // C is written along its rows, and a tile of A stays in the first cache
+        for (i64 i = 0; i < n; ++i)
+          for (i64 p = 0; p < panels; ++p) one(p, i);
+      } else {
+        for (i64 p = 0; p < panels; ++p)
+          for (i64 i = 0; i < n; ++i) one(p, i);
       }
     }
   }
