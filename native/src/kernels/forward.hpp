@@ -28,8 +28,9 @@ class Forward {
         second_{L.P ? L.P : L.H, 4, false},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real),
                    ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads)),
-        passing_(L.T == 1 && L.B <= passing_rows && plan_.groups == 1 && !L.layer_norm) {
-    if (L.T == 1 && L.B <= passing_rows && !whole_rows_) plan_ = {1, static_cast<int>(std::min<i64>(run_.threads, hidden_.count()))}, passing_ = true;
+        passing_(L.T == 1 && L.B <= passing_rows && !L.layer_norm && (plan_.groups == 1 || !whole_rows_)) {
+    if (passing_ && !whole_rows_)  // lanes share the panels: each is packed once
+      plan_ = {1, static_cast<int>(std::min<i64>(run_.threads, hidden_.count()))};
   }
 
   bool go() {
@@ -284,7 +285,7 @@ class Forward {
   bool taped_, whole_rows_, table_;
   Panels<S> input_, hidden_, second_;
   Plan plan_;
-  bool passing_;  // one step of few rows: every panel of the weights is packed, used and forgotten
+  bool passing_;  // one step of not too many rows: every panel of the weights is packed, used and forgotten
   i64 scratch_row_ = 0, room_row_ = 0;
   Array<Real> room_, packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;
   Array<Row<Real>> rows_;
