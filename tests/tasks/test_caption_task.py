@@ -218,12 +218,12 @@ def test_figures_of_characters_count_edits():
     found = judge([list("abc"), list("x y")], [[list("abd"), list("zzz")], [list("x y")]], "char")
     assert found["edit"].value == pytest.approx(1 / 6)
     assert found["edit"].low_is_good
+    assert found["exact"].value == 0.5
+    assert found["token_f1"].value == 0.5
     found = judge([list("abc"), list("xyz" * 9)], [[list("abcd" * 9)], [list("x")]], "char")
     assert found["edit"].value == pytest.approx((33 + 26) / (36 + 1))
     low, high = found["edit"].interval
     assert (low + high) / 2 == pytest.approx(found["edit"].value)  # of the figure, not of a mean over captions
-    assert found["exact"].value == 0.5
-    assert found["token_f1"].value == 0.5
 
 
 def test_marks_count_for_token_f1_alone():
