@@ -43,25 +43,18 @@ class Stepper {
   // Slots and ids (n) int64. ids = 0: only the scores of the states. logits (n, V) or 0.
   void step(i64 n, std::size_t slots, std::size_t ids, std::size_t logits, int threads) {
     Busy busy(busy_);
-    Play<Real> play;
-    play.n = n, play.slots = at<i64>(slots), play.ids = at<i64>(ids), play.logits = at<Real>(logits);
-    check_slots(play);
-    for (i64 i = 0; ids && i < n; ++i)
-      if (play.ids[i] < 0 || play.ids[i] >= data_.shape.I)
-        throw nb::index_error(("ids[" + std::to_string(i) + "] is " + std::to_string(play.ids[i]) + ": not in 0 to " +
-                               std::to_string(data_.shape.I - 1)).c_str());
-    finish(play, threads);
+    feed(n, at<i64>(slots), at<i64>(ids), at<Real>(logits), threads);
   }
 
   // The same from lists of Python's own numbers: a step of one stream then touches nothing of torch, whose way through an
   // operator displaces as much from the caches as a small step reads.
   void step_listed(nb::list slots, nb::list ids, std::size_t logits, int threads) {
+    Busy busy(busy_);
     read(slots, slots_, "slots");
     read(ids, ids_, "ids");
     if (slots_.size() != ids_.size())
       throw nb::value_error(("slots has " + std::to_string(slots_.size()) + " numbers, ids " + std::to_string(ids_.size())).c_str());
-    step(static_cast<i64>(slots_.size()), reinterpret_cast<std::size_t>(slots_.data()), reinterpret_cast<std::size_t>(ids_.data()),
-         logits, threads);
+    feed(static_cast<i64>(slots_.size()), slots_.data(), ids_.data(), at<Real>(logits), threads);
   }
 
   // Draws up to `units` for each slot; a slot whose scores are not finite is returned, else -1.
@@ -116,6 +109,17 @@ class Stepper {
     ~Busy() { flag_.store(false); }
     std::atomic<bool>& flag_;
   };
+
+  void feed(i64 n, const i64* slots, const i64* ids, Real* logits, int threads) {
+    Play<Real> play;
+    play.n = n, play.slots = slots, play.ids = ids, play.logits = logits;
+    check_slots(play);
+    for (i64 i = 0; ids && i < n; ++i)
+      if (ids[i] < 0 || ids[i] >= data_.shape.I)
+        throw nb::index_error(("ids[" + std::to_string(i) + "] is " + std::to_string(ids[i]) + ": not in 0 to " +
+                               std::to_string(data_.shape.I - 1)).c_str());
+    finish(play, threads);
+  }
 
   static void read(nb::list from, std::vector<i64>& to, const char* name) {
     to.clear();

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.bench.figures import Bar, Row, figure
+from unrolled.bench.figures import SUMMARY, Bar, Row, figure
 from unrolled.bench.picture import MANY, draw
 from unrolled.cli import main as cli
 from unrolled.errors import UserError
@@ -17,7 +17,7 @@ def ratios(*values: float, bar: Bar | None = None) -> dict[str, object]:
 
 
 def test_rows_with_a_ratio_of_speeds_are_drawn_and_no_others(tmp_path: Path) -> None:
-    many = [Row(f"cell {k}", ratios(1 + k / 10)) for k in range(MANY + 1)]
+    many = [*(Row(f"cell {k}", ratios(1 + k / 10)) for k in range(MANY + 1)), Row(SUMMARY, ratios(2.5))]
     one = [Row("fast", ratios(2.0, 2.5, 3.0)), Row("slow", ratios(0.8)), Row("refused", refused="wrong")]
     memory = [Row("smaller", ratios(0.55, bar=Bar(0.6, below=True)))]
     draw(tmp_path / "a.svg", [("grid", many), ("one", one), ("memory", memory)], "two threads")
@@ -30,6 +30,9 @@ def test_rows_with_a_ratio_of_speeds_are_drawn_and_no_others(tmp_path: Path) -> 
         assert other not in words
     with pytest.raises(UserError, match="--plot: memory has no ratio"):
         draw(tmp_path / "b.png", [("memory", memory)], "")
+    (tmp_path / "c.png").mkdir()
+    with pytest.raises(UserError, match="c.png: Is a directory; name another file"):
+        draw(tmp_path / "c.png", [("one", one)], "")
 
 
 def test_the_verb_draws(tmp_path: Path) -> None:

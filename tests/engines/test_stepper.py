@@ -304,6 +304,19 @@ def test_two_threads_may_not_share_one() -> None:
     assert all("another thread" in message for message in failed)
 
 
+def test_lists_are_not_read_over_those_of_the_call_at_work() -> None:
+    net, head = pair(H=300)
+    stepper = Stepper(net, head)
+    slot, seen = stepper.join(), set()
+    thread = threading.Thread(target=lambda: stepper.run([slot], 5000))
+    thread.start()
+    while thread.is_alive():
+        with pytest.raises((RuntimeError, TypeError)) as caught:
+            stepper.step([slot], ["x"])
+        seen.add(caught.type)
+    assert RuntimeError in seen
+
+
 # ---- the law: the units of decoding/sampling.py
 
 CONTROLS: list[dict[str, Any]] = [

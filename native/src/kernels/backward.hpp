@@ -20,11 +20,11 @@ class Backward {
         rows_max_((q.steps < L.T ? q.steps : L.T) * L.B), hidden_{q.R, 4, false}, inner_{L.H, 4, false},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real), hidden_.count(),
                    L.layer_norm || L.P || C == Cell::gru_reset_before, run_.threads)),
-        direct_(L.T * L.B <= few_rows && q.R % W == 0 ? q.R : 0), outer_(L, D, q, rows_max_, run_.threads) {}
+        direct_(L.T * L.B <= few_rows && q.R % W == 0 ? q.R : 0),
+        packing_(!direct_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before)), outer_(L, D, q, rows_max_, run_.threads) {}
 
   bool go() {
     const bool two = L.P || C == Cell::gru_reset_before;
-    packing_ = !direct_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before);
     packed_h_ = Array<Real>(packing_ ? hidden_.size(GH) : 0);
     packed_p_ = Array<Real>(L.P ? inner_.size(L.P) : 0);
     d_bar_ = Array<Real>(rows_max_ * QH);
@@ -132,7 +132,7 @@ class Backward {
     const Real *d = d_bar_ + first * QH, *w = direct_ ? L.w_hh : packed_h_.get();
     i64 ld = QH;
     if (L.layer_norm) d = through_norm(rows, n, first), ld = GH;
-    if (s == 0 && !D.d_h0) return;
+    if (s == 0 && !D.d_h0) return;  // nobody asks for what comes before the first step
     if (plan_.lanes > 1) meetings_.at[group].wait();
     for (i64 i = 0; i < p1 - p0; ++i) {
       const i64 p = there_and_back(s, p0, p1, i);
@@ -217,7 +217,7 @@ class Backward {
   Panels<S> hidden_, inner_;
   Plan plan_;
   i64 direct_;  // few rows: the recurrent weight is read where it lies, rows so far apart; 0: packed
-  bool packing_ = false;  // the recurrent weight is needed: nobody may ask for what lies before the first step
+  bool packing_;  // it is read packed: neither where it lies, nor not at all, since nobody asks for what comes before one step
   Outer<S, C> outer_;
   Array<Real> packed_h_, packed_p_, d_bar_, d_u_, d_projected_, made_, d_scaled_, dh_, kept_, dc_, d_inner_, scratch_;
   Array<BackRow<Real>> rows_;

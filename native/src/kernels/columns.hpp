@@ -30,6 +30,7 @@ void column_sums(i64 K, const Columns<typename S::Real> (&of)[N], i64 m0, i64 m1
     }
   for (i64 k = 0; k < K; ++k)
     for (const auto& c : of) {
+      if (!c.sums && !c.products) continue;
       const Real* row = c.a + k * c.lda;
       for (i64 m = m0; m < m1; m += S::width) __builtin_prefetch(row + 2 * c.lda + m);  // rows lie pages apart
       for (i64 m = m0; c.sums && m < m1; m += S::width)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from unrolled.bench.config import BenchConfig
-from unrolled.bench.figures import Bar, Row, figure
+from unrolled.bench.figures import SUMMARY, Bar, Row, figure
 from unrolled.bench.measure import compare
 from unrolled.bench.parity import ParityError
 from unrolled.bench.twins import GATES, Shape, twins
@@ -42,7 +42,7 @@ def rows(config: BenchConfig) -> Iterator[Row]:
         worst = min(ratios, key=lambda name: ratios[name])
         low = sum(r < WORST.least for r in ratios.values())
         yield Row(
-            "all of them",
+            SUMMARY,
             {"ratio": figure(list(ratios.values()), "x", MEDIAN), "worst": figure([ratios[worst]], "x", WORST)},
             note=f"{low} of {len(ratios)} under {WORST.least:g}; worst {worst}; "
             f"{sum(r < 1 for r in ratios.values())} under 1",

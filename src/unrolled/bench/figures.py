@@ -7,6 +7,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+SUMMARY = "all of them"
+"""Name of a row that sums up those before it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Bar:

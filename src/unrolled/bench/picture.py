@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unrolled.bench.figures import Figure, Row
+from unrolled.bench.figures import SUMMARY, Figure, Row
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def draw(path: Path, cases: Sequence[tuple[str, Sequence[Row]]], caption: str) -
     """Draw all rows that have a ratio of speeds, case by case.
 
     Raises:
-        UserError: none has.
+        UserError: none has; the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -57,7 +57,10 @@ def draw(path: Path, cases: Sequence[tuple[str, Sequence[Row]]], caption: str) -
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.set_title(f"the peer's time over ours: right of 1 we are faster\n{caption}", fontsize=8.5, loc="left")
-    made.savefig(path, dpi=150)
+    try:
+        made.savefig(path, dpi=150)
+    except OSError as error:
+        raise UserError(f"--plot {path}: {error.strerror}; name another file") from None
 
 
 def _dots(axis: Axes, y: int, ratios: Sequence[Figure]) -> None:
@@ -72,7 +75,7 @@ def _dots(axis: Axes, y: int, ratios: Sequence[Figure]) -> None:
 
 
 def _lines(name: str, rows: Sequence[Row]) -> list[tuple[str, list[Figure]]]:
-    every = [(row.name, row.figures["ratio"]) for row in rows if "ratio" in row.figures]
+    every = [(row.name, row.figures["ratio"]) for row in rows if "ratio" in row.figures and row.name != SUMMARY]
     found = [(row, ratio) for row, ratio in every if ratio.bar is None or not ratio.bar.below]  # not one of memory
     if len(found) > MANY:
         return [(f"{name}: {len(found)} rows", [ratio for _, ratio in found])]

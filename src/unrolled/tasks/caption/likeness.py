@@ -7,6 +7,8 @@ gradients for human detection", CVPR), colours a histogram of 64 of them, whatev
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from unrolled.data.examples import Ints
@@ -68,9 +70,10 @@ class Likeness:
 
     def of(self, pictures: Pictures | Features, rows: Ints) -> Floats:
         """(M, N): how alike each of the pictures ``rows`` is to every known one, up to the sum of the shares."""
-        return np.asarray(self._directions(descriptions(pictures, rows)) @ self._known.T, np.float32)
+        found: Floats = self._directions(descriptions(pictures, rows)) @ self._known.T
+        return found
 
     def _directions(self, parts: list[Floats]) -> Floats:
         away = [part - mean for part, mean in zip(parts, self._means, strict=True)]
         sized = [a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12) for a in away]
-        return np.concatenate([np.sqrt(share) * s for share, s in zip(SHARES, sized, strict=False)], 1)
+        return np.concatenate([math.sqrt(share) * s for share, s in zip(SHARES, sized, strict=False)], 1)
