@@ -31,7 +31,7 @@ def test_rows_with_a_ratio_of_speeds_are_drawn_and_no_others(tmp_path: Path) -> 
     with pytest.raises(UserError, match="--plot: memory has no ratio"):
         draw(tmp_path / "b.png", [("memory", memory)], "")
     (tmp_path / "c.png").mkdir()
-    with pytest.raises(UserError, match="c.png: Is a directory; name another file"):
+    with pytest.raises(UserError, match=r"c\.png: Is a directory; name another file"):
         draw(tmp_path / "c.png", [("one", one)], "")
 
 
