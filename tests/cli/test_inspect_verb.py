@@ -85,6 +85,7 @@ def test_a_text_with_units_that_the_vocabulary_lacks(cli: Any, trained: Path, tm
     assert "use --unknown skip" in err
     code, _, err = cli("inspect", trained, strange, "--unknown", "skip", *few)
     assert code == 0, err
+    assert "that the vocabulary lacks were left out (--unknown skip)" in page.read_text(encoding="utf-8")
     numbers = json.loads(page.with_suffix(".json").read_text())["gates"]
     (tmp_path / "same.txt").write_text(TEXT.replace("that", "that "))
     assert cli("inspect", trained, tmp_path / "same.txt", *few)[0] == 0

@@ -369,7 +369,9 @@ def test_resuming_something_else_is_refused(cli: Any, trained: tuple[str, str], 
 
 def test_unknown_characters_in_a_prompt(cli: Any, trained: tuple[str, str]) -> None:
     refused(cli("sample", trained[0], "--prompt", "the \u4e16"), "\u4e16", "U+4E16", "--unknown skip")
-    assert cli("sample", trained[0], "--prompt", "the \u4e16", "--unknown", "skip", "--length", 5)[0] == 0
+    code, _, err = cli("sample", trained[0], "--prompt", "the \u4e16\u4e16", "--unknown", "skip", "--length", 5)
+    assert code == 0
+    assert "2 units that the vocabulary lacks were left out (--unknown skip)" in err
     refused(cli("sample", trained[0], "--prompt", "a", "--prompt-file", "b"), "give one")
     refused(cli("sample", trained[0], "--temperature", "-1"), "--temperature")
     code = (

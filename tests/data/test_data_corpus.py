@@ -160,6 +160,7 @@ def test_given_units_are_used(cache: Path, path: Path, tmp_path: Path) -> None:
         load_corpus(source, TextConfig(), units=units, cache=cache)
     corpus = load_corpus(source, TextConfig(unknown="skip", heldout=0.0, dev=0.0), units=units, cache=cache)
     assert part_text(corpus, "train") == "Zeile " * 50
+    assert corpus.notes == ["1 unit that the vocabulary lacks was left out (--unknown skip)"]
     assert corpus.units.to_json() == units.to_json()
     with pytest.raises(UserError, match="use --units char"):
         load_corpus(source, TextConfig(units="word"), units=units, cache=cache)

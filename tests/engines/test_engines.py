@@ -7,7 +7,8 @@ import torch
 
 import unrolled.layers
 from unrolled.engines import ENGINES, Request, choose, masks, refusal, spy
-from unrolled.engines.table import support_table
+from unrolled.engines.select import native_at_once
+from unrolled.engines.table import CELLS, support_table
 
 
 def test_philox_gives_the_published_numbers() -> None:
@@ -55,6 +56,23 @@ def test_auto_explains_itself() -> None:
     x = torch.zeros(2, 1, 3)
     assert layer.explain(x).engine == choose("auto", Request("lstm")).engine
     assert layer.explain(x, trace=True).engine == choose("auto", Request("lstm", trace=True)).engine
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_native_at_once_says_what_choose_says(dtype: torch.dtype, device: str, autocast: bool) -> None:
+    like = torch.empty(2, dtype=dtype, device=device)
+    for cell in (*CELLS, "another"):
+        request = Request(cell, device=device, dtype=dtype, autocast=autocast)
+        with torch.autocast("cpu", enabled=autocast):
+            assert native_at_once("auto", cell, like) == (choose("auto", request).engine == "native")
+            assert native_at_once("native", cell, like) == (refusal("native", request) is None)
+            assert not native_at_once("aten", cell, like)
+            assert not native_at_once("reference", cell, like)
+    seen: list[bool] = []
+    torch.func.grad(lambda x: (seen.append(native_at_once("auto", "lstm", x.new_empty(1))), x.sum())[1])(torch.ones(2))
+    assert seen == [False]
 
 
 def test_the_support_table_in_the_docs_is_what_the_code_says() -> None:

@@ -148,3 +148,22 @@ def test_an_empty_batch(kind: str, engine: str) -> None:
         output, last = layer(torch.zeros(T, 0, I), lengths=lengths)
         assert output.shape == (T, 0, H)
         assert as_tuple(last)[0].shape == (1, 0, H)
+
+
+@pytest.mark.parametrize("engine", HERE)
+def test_what_a_call_hands_out_is_no_part_of_the_next(engine: str) -> None:
+    """States that are not given are zeros that calls share: nothing that comes out may be such a one."""
+    layer, x = LSTM(I, H, engine=engine), torch.randn(T, B, I)
+    with torch.inference_mode():
+        first = layer(x, lengths=torch.tensor([T, 0, 2, 0]))
+        expected = [first[0].clone(), *(s.clone() for s in first[1])]
+        for s in first[1]:
+            s.fill_(7.0)
+    output, hx = layer(x, lengths=torch.tensor([T, 0, 2, 0]))  # made in inference mode, used in training
+    assert_close([output, *hx], [e.clone() for e in expected])
+    output.sum().backward()
+    if engine != "aten":
+        for trace in layer(x, trace=True)[2]:
+            for s in trace.states.values():
+                s.detach().fill_(7.0)
+        assert_close([*layer(x, lengths=torch.tensor([T, 0, 2, 0]))[1]], expected[1:])

@@ -12,6 +12,7 @@ import typer
 from unrolled.cli.loaded import Loaded, load_language
 from unrolled.cli.options import Given, Weights, check_weights, options
 from unrolled.data.config import UNKNOWN
+from unrolled.data.wording import unknowns_note
 from unrolled.decoding.config import SampleConfig
 from unrolled.errors import UserError
 
@@ -47,6 +48,8 @@ def sample(
     divided = n > 1 and loaded.units.end_text != "\n"
     written = []
     samples = write_all(loaded.model, loaded.units, start, config, n=n, unknown=unknown, weights=weights)
+    for note in unknowns_note(loaded.units.unknowns, unknown):
+        print(f"  {note}", file=sys.stderr)
     for index, pieces in enumerate(samples):
         if as_json:
             text = "".join(pieces)

@@ -12,6 +12,7 @@ from unrolled.cli.console import unit_name
 from unrolled.cli.loaded import Loaded, load_language
 from unrolled.cli.options import Given, options
 from unrolled.data.config import UNKNOWN
+from unrolled.data.wording import unknowns_note
 from unrolled.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,3 +107,5 @@ def _score_lines(loaded: Loaded, source: Source, encoding: str, unknown: str, as
         else:
             shown = line.replace("\\", "\\\\").replace("\t", "\\t")
             print(f"{score_of.nats:.4f}\t{score_of.units}\t{score_of.bpc:.4f}\t{shown}")
+    for note in unknowns_note(loaded.units.unknowns, unknown):
+        print(f"  {note}", file=sys.stderr)

@@ -17,7 +17,7 @@ from unrolled.data.records import Permutation, RecordIds, Records
 from unrolled.data.split import PARTS, Cut, find_cuts, split_points
 from unrolled.data.text import Source
 from unrolled.data.units import Units, token_type
-from unrolled.data.wording import counted
+from unrolled.data.wording import counted, unknowns_note
 from unrolled.errors import UserError
 
 Progress = Callable[[str, float], None]
@@ -59,6 +59,7 @@ class TextBuilder:
         self.progress = progress
         self.reader = TextReader(source, config.encoding)
         self.notes: list[str] = []
+        self.unknowns = 0 if units is None else units.unknowns
         self.crlf = False
         # A vocabulary of all of the text can be learnt along with the survey; BPE needs a pass of its own.
         self.learner: Learner | None = None
@@ -237,6 +238,7 @@ class TextBuilder:
             raise UserError(f"{self.source.label}: no {self.config.units} units in this text; name another one")
         if self.units is None and units.kind == "char" and len(units) > 2000:
             self.notes.append(f"{len(units)} distinct characters: --units bpe makes a smaller and faster model")
+        self.notes += unknowns_note(units.unknowns - self.unknowns, self.config.unknown)
         dtype = token_type(len(units)).name
         return Made(tokens, dtype, parts, total.chars, total.bytes, units.to_json(), records=records, notes=self.notes)
 

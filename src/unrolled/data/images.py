@@ -70,7 +70,7 @@ def read_image(path: Path, *, name: str | None = None, megapixels: float = 50.0,
     except Image.DecompressionBombError:
         raise _enormous(name, "an enormous image", megapixels) from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not an image that Pillow reads") from None
+        raise ImageError(f"{name}: not an image that Pillow reads; convert it to PNG, or leave it out") from None
     except MemoryError:
         raise ImageError(f"{name}: too large for the memory") from None
     except _BROKEN as error:

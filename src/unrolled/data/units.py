@@ -47,12 +47,14 @@ class Units(ABC):
         unk: id of ``<unk>``, or None.
         end: id of the unit that ends a record, or None.
         end_text: the delimiter that ``end`` stands for.
+        unknowns: units that ``skip`` and ``replace`` have met so far.
     """
 
     kind: str
     unk: int | None = None
     end: int | None = None
     end_text: str | None = None
+    unknowns: int = 0
 
     @abstractmethod
     def __len__(self) -> int:
@@ -114,6 +116,8 @@ class Units(ABC):
             return ids
         bad = ids < 0
         stand_in = self.unk
+        if stand_in is None and unknown != "error":
+            self.unknowns += int(bad.sum())
         if stand_in is None and unknown == "skip":
             return ids[~bad]
         if stand_in is None and unknown == "replace":

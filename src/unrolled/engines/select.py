@@ -6,6 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from unrolled.engines import aten, native
 
@@ -132,6 +133,20 @@ def pick(asked: str, request: Request) -> str:
     if engine is None:
         engine = _PICKED[asked, request] = choose(asked, request).engine
     return engine
+
+
+def native_at_once(asked: str, cell: str, like: Tensor) -> bool:
+    """Whether :func:`choose` says native of any call of ``cell`` with weights like ``like``, whatever its options: to
+    describe a whole call takes as long as the smallest kernel."""
+    return (
+        (asked == "auto" or asked == "native")
+        and cell in native.CODES
+        and like.is_cpu
+        and like.dtype in native.DTYPES
+        and native.missing() is None
+        and not torch.is_autocast_enabled("cpu")
+        and not transformed()
+    )
 
 
 def transformed() -> bool:

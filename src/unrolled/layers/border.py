@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
@@ -173,7 +173,7 @@ def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
     sizes = [layer.proj_size or layer.hidden_size] + ([layer.hidden_size] if layer.mode == "LSTM" else [])
     if hx is None:
         dtype = x.dtype if x.is_floating_point() else weight_of(layer).dtype
-        return tuple([torch.zeros(rows, B, N, dtype=dtype, device=x.device) for N in sizes])
+        return tuple([_zeros(x, dtype, (rows, B, N)) for N in sizes])
     states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
     if len(states) != len(sizes):
         raise ValueError(f"hx holds {len(states)} tensors, expected {'(h, c)' if len(sizes) == 2 else 'h alone'}")
@@ -184,6 +184,25 @@ def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
             expect(f"hx ({name})", tuple(s.shape), (rows, N), "(L*D, N), as the input is unbatched")
         check_state(name, s, x, weight_of(layer))
     return states if batched else tuple(s.unsqueeze(1) for s in states)
+
+
+_KEPT: dict[tuple[object, ...], Tensor] = {}
+
+
+def _zeros(x: Tensor, dtype: torch.dtype, shape: tuple[int, int, int]) -> Tensor:
+    """A state that was not given. Small ones on a CPU are kept, since making one takes as long as checking a whole
+    call: so nobody may write into it, or hand it out."""
+    if not values_visible() or not x.is_cpu or type(x) not in (Tensor, nn.Parameter):
+        return torch.zeros(shape, dtype=dtype, device=x.device)
+    found = _KEPT.get((dtype, shape))
+    if found is None:
+        with torch.inference_mode(False):  # one made in inference mode could not take part in training
+            found = torch.zeros(shape, dtype=dtype)
+        if type(found) is Tensor and found.numel() <= 1 << 14:  # a dispatch mode may have made another kind
+            if len(_KEPT) >= 64:
+                _KEPT.clear()
+            _KEPT[dtype, shape] = found
+    return found
 
 
 def _lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:

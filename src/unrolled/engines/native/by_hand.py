@@ -80,8 +80,8 @@ def backward(tape: Unrolled, d_output: Tensor, d_state: State, *, per_step: bool
     call, given, net = tape.call, tape.given, Net([tape.call.cell], 1)
     T, B = given.x.shape[0], given.x.shape[1]
     tokens = given.x.dim() == 2
-    d_h = core.empty((T, B, net.R), tape.output.dtype) if per_step else None
-    d_gates = core.empty((T, B, net.GH), tape.output.dtype) if per_step else None
+    d_h = core.empty(tape.output, T, B, net.R) if per_step else None
+    d_gates = core.empty(tape.output, T, B, net.GH) if per_step else None
     wanted = stack.Wanted(not tokens, True, given.c0 is not None, [True] * len(given.weights))
     d_h_n, d_c_n = d_state[0][None], d_state[1][None] if len(d_state) > 1 else None
     grads = stack.backward(

@@ -79,20 +79,25 @@ def threads() -> int:
     return wanted if wanted < _available[1] else int(_available[1])
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An array with undefined contents, from recycled memory where it is large."""
-    n = 4 if dtype is torch.float32 else 8
+def empty(like: Tensor, *shape: int) -> Tensor:
+    """An array of ``like``'s dtype with undefined contents, from recycled memory where it is large."""
+    n = like.itemsize
     for size in shape:
         n *= size
     if n < RECYCLED:
-        return torch.empty(shape, dtype=dtype, device="cpu")
-    return torch.frombuffer(module().tape(n), dtype=dtype).view(shape)
+        return like.new_empty(*shape)
+    return torch.frombuffer(_MODULE.tape(n), dtype=like.dtype).view(shape)
 
 
-def dropout_mask(p: float, seed: int, stream: int, T: int, B: int, N: int, dtype: torch.dtype) -> Tensor:
+def empty_like(dense: Tensor) -> Tensor:
+    """The same, of ``dense``'s own shape."""
+    return torch.empty_like(dense) if dense.nbytes < RECYCLED else empty(dense, *dense.shape)
+
+
+def dropout_mask(p: float, seed: int, stream: int, T: int, B: int, N: int, like: Tensor) -> Tensor:
     """Inverted dropout (T, B, N): the bits of :func:`unrolled.engines.masks.hits`."""
-    mask = empty((T, B, N), dtype)
-    fill = module().fill_dropout32 if dtype is torch.float32 else module().fill_dropout64
+    mask = empty(like, T, B, N)
+    fill = _MODULE.fill_dropout32 if like.dtype is torch.float32 else _MODULE.fill_dropout64
     fill(mask.data_ptr(), p, seed, stream, T, B, N, threads())
     return mask
 

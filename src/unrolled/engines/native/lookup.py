@@ -43,7 +43,7 @@ class Columns(torch.autograd.Function):
     def forward(ctx: Any, embedding: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(embedding, weight)
         (V, I), GH = embedding.shape, weight.shape[0]
-        columns = core.empty((GH, V), weight.dtype)
+        columns = core.empty(weight, GH, V)
         product = core.module().product64 if weight.dtype is torch.float64 else core.module().product32
         if V:
             product(GH, V, I, weight.data_ptr(), embedding.data_ptr(), columns.data_ptr(), core.threads())

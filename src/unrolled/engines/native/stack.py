@@ -77,9 +77,7 @@ class Task:
         x = given.x
         self.net, self.rates, self.given, self.seed = net, rates, given, seed
         self.T, self.B = x.shape[0], x.shape[1]
-        self.dtype = given.weights[0].dtype
-        self.double = self.dtype is torch.float64
-        self.size = 8 if self.double else 4
+        self.size = given.h0.itemsize
         self.threads = core.threads()
         self.layout = layout
         self.dropping = bool(layout.dropped) and layout.dropped[0] >= 0
@@ -109,10 +107,11 @@ class Task:
             *[tape + places[k] * size if tape and places[k] >= 0 else 0
               for places in (layout.gates, layout.cells, layout.norms)], *grads,
         ]  # fmt: skip
-        made = core.call(self.double, fields)
-        for state, rate in enumerate(self.rates.zoneout):
-            if rate:
-                made.set_zoneout(state, rate, self.seed is not None, self.seed or 0, self.stream(k, state))
+        made = core.call(self.size == 8, fields)
+        if self.rates.zoneout:
+            for state, rate in enumerate(self.rates.zoneout):
+                if rate:
+                    made.set_zoneout(state, rate, self.seed is not None, self.seed or 0, self.stream(k, state))
         return made
 
     def reverse(self, k: int) -> int:
@@ -129,7 +128,7 @@ class Task:
         if self.seed is None or not p:
             return 0
         stream = masks.stream(masks.RECURRENT_DROPOUT, layer, direction)
-        mask = core.dropout_mask(p, self.seed, stream, 1, self.B, self.net.R, self.dtype)
+        mask = core.dropout_mask(p, self.seed, stream, 1, self.B, self.net.R, self.given.h0)
         self.alive.append(mask)
         return mask.data_ptr()
 
@@ -137,7 +136,7 @@ class Task:
         """The mask of the dropout behind ``layer``, flat."""
         assert self.seed is not None
         width, stream = self.net.directions * self.net.R, masks.stream(masks.DROPOUT, layer, 0)
-        return core.dropout_mask(self.rates.dropout, self.seed, stream, self.T, self.B, width, self.dtype).view(-1)
+        return core.dropout_mask(self.rates.dropout, self.seed, stream, self.T, self.B, width, self.given.h0).view(-1)
 
     def source(self, layer: int, tape: Tensor) -> tuple[int, int, int]:
         """Where a layer reads: address, distance of steps, distance of rows."""
@@ -164,10 +163,10 @@ def forward(task: Task, keep: bool, clean: bool = False) -> Made:
     """
     net, given, T, B, size = task.net, task.given, task.T, task.B, task.size
     width = net.directions * net.R
-    output = core.empty((T, B, width), task.dtype)
+    output = core.empty(given.h0, T, B, width)
     h_n = torch.empty_like(given.h0)
     c_n = None if given.c0 is None else torch.empty_like(given.c0)
-    tape: Any = core.empty((task.layout.total,), task.dtype) if keep or net.layers > 1 else None
+    tape: Any = core.empty(given.h0, task.layout.total) if keep or net.layers > 1 else None
     if keep and clean:
         tape.zero_()
     for layer in range(net.layers if B else 0):
@@ -194,15 +193,15 @@ def backward(
     ``per_step``, of one layer in one direction: where to write the whole gradient of each h, and of each X_bar.
     """
     net, given, B, size, D = task.net, task.given, task.B, task.size, task.net.directions
-    make = torch.empty_like if B else torch.zeros_like
+    make = core.empty_like if B else torch.zeros_like
     d_h0 = make(given.h0) if wanted.h0 else None
     d_c0 = make(given.c0) if wanted.c0 and given.c0 is not None else None
     # Large ones from memory that an earlier gradient gave back: new pages can cost more than the whole call.
-    d_weights = [(core.empty(w.shape, task.dtype) if B else make(w)) if want else None
-                 for w, want in zip(given.weights, wanted.weights, strict=True)]  # fmt: skip
+    d_weights = [make(w) if want else None for w, want in zip(given.weights, wanted.weights, strict=True)]
     if not B:
         return Gradients(make(given.x) if wanted.x else None, d_h0, d_c0, d_weights)
-    d_h_n, d_c_n, d_tape = (None if d is None else d.contiguous() for d in (d_h_n, d_c_n, d_tape))
+    if d_h_n is not None or d_c_n is not None or d_tape is not None:
+        d_h_n, d_c_n, d_tape = (None if d is None else d.contiguous() for d in (d_h_n, d_c_n, d_tape))
     d_out, dx = d_output, None
     states_wanted = wanted.h0 or wanted.c0
     for layer in range(net.layers - 1, -1, -1):
@@ -213,7 +212,7 @@ def backward(
         dx = None
         for k in range(layer * D, (layer + 1) * D):
             I, first = net.inputs[k], k * net.per_row
-            own = core.empty((task.T, B, I), task.dtype) if want_x else None
+            own = core.empty(output, task.T, B, I) if want_x else None
             grads = [0] * len(PARAMETERS)
             for slot, d in zip(net.slots, d_weights[first : first + net.per_row], strict=True):
                 grads[slot] = 0 if d is None else d.data_ptr()

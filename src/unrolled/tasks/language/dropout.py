@@ -33,7 +33,7 @@ class SeededDropout(nn.Module):
         if native.missing() or x.device.type != "cpu" or x.dtype not in native.DTYPES or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
         T, B, N = (1,) * (3 - x.dim()) + tuple(x.shape)
-        mask = core.dropout_mask(self.p, int(draw_seed()), self.stream, T, B, N, x.dtype)
+        mask = core.dropout_mask(self.p, int(draw_seed()), self.stream, T, B, N, x)
         return x * mask.view_as(x)
 
     def extra_repr(self) -> str:
