@@ -55,7 +55,7 @@ int team_size(const Layer<Real>& L, i64 R, double passes, int wanted) {
   const double width = sizeof(Real) / 4.0, weights = static_cast<double>(gates_of(L.cell) * L.H) * static_cast<double>((L.ids ? 0 : L.I) + R);
   const double flops = 2.0 * static_cast<double>(L.T * L.B) * weights * passes * width, bytes = 4.0 * weights * passes * width;
   const double microseconds = flops / 80e3 + bytes / 8e3;
-  const int worth = static_cast<int>(microseconds / 80.0) + 1;
+  const int worth = static_cast<int>(microseconds / 45.0) + 1;
   return worth < wanted ? worth : wanted;
 }
 

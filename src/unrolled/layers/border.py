@@ -95,9 +95,11 @@ def as_input(input: Any, what: str = "a Tensor or a PackedSequence") -> Tensor:
     """
     if not isinstance(input, Tensor):
         raise TypeError(f"input must be {what}, not {type(input).__name__}")
+    if input.is_floating_point():
+        return input
     if input.is_complex() or input.dtype == torch.bool:
         raise TypeError(f"input has dtype {input.dtype}; give floating point, or integer ids for one-hot vectors")
-    return input if input.is_floating_point() else input.long()
+    return input.long()
 
 
 def check_ids(ids: Tensor, input_size: int, lengths: Tensor | None = None) -> None:

@@ -13,7 +13,7 @@ from unrolled.engines.native import autograd, lookup, tracing
 from unrolled.engines.native.autograd import Plan
 from unrolled.engines.native.by_hand import Unrolled, backward, unroll
 from unrolled.engines.native.core import missing
-from unrolled.engines.native.net import CODES, DTYPES, PLAIN, Net, Rates, check
+from unrolled.engines.native.net import CODES, DTYPES, PLAIN, Net, Rates, check, check_weights
 from unrolled.engines.native.ops import OPERATORS
 from unrolled.engines.native.stack import Given, Made, dense
 from unrolled.engines.spying import record
@@ -77,9 +77,12 @@ def _watched(given: Given) -> bool:
 
 
 def _dense(net: Net, given: Given) -> Given:
-    """Checked, and laid out as the core reads it; what has to be copied is, under autograd."""
+    """Laid out as the core reads it; what has to be copied is, under autograd. The border of a layer has seen that
+    input and states fit each other, and the dtype of the weights; so here it is the weights themselves, and places."""
     x, h0, c0, weights, lengths, resets = given
-    check(net, x, (h0,) if c0 is None else (h0, c0), weights, lengths, resets)
+    check_weights(net, weights)
+    if not x.is_cpu:
+        check(net, x, (h0,) if c0 is None else (h0, c0), weights, lengths, resets)  # which names what is elsewhere
     if not all([w.is_contiguous() for w in weights]):
         weights = [w.contiguous() for w in weights]
     return Given(

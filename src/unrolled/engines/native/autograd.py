@@ -34,12 +34,12 @@ class Plan(NamedTuple):
 
 
 class Stack(torch.autograd.Function):
-    """``apply(plan, x, h0, c0, lengths, resets, *weights)``: output, h_n, c_n (LSTM), the tape (for a trace)."""
+    """``apply(plan, task, x, h0, c0, lengths, resets, *weights)``: output, h_n, c_n (LSTM), the tape (for a trace).
+    ``task`` is the plan's of these tensors."""
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, *tensors: Any) -> Any:
-        x, h0, c0, lengths, resets, *weights = tensors
-        made = stack.forward(plan.task(Given(x, h0, c0, weights, lengths, resets)), True)
+    def forward(ctx: Any, plan: Plan, task: stack.Task, *tensors: Any) -> Any:
+        made = stack.forward(task, True)
         ctx.plan = plan
         ctx.save_for_backward(*tensors, made.output, made.tape)
         ctx.set_materialize_grads(False)
@@ -51,14 +51,14 @@ class Stack(torch.autograd.Function):
         plan: Plan = ctx.plan
         x, h0, c0, lengths, resets, *weights, output, tape = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        wanted = Wanted(needs[1], needs[2], needs[3], needs[6:])
+        wanted = Wanted(needs[2], needs[3], needs[4], needs[7:])
         given = Given(x, h0, c0, weights, lengths, resets)
         d = Cotangents.of(plan, d_outputs)
         if torch.is_grad_enabled():  # create_graph=True: the gradients themselves are to be differentiated
             grads = recomputed(plan, given, d, wanted)
         else:
             grads = stack.backward(plan.task(given), output, tape, *d, wanted)
-        return (None, grads.x, grads.h0, grads.c0, None, None, *grads.weights)
+        return (None, None, grads.x, grads.h0, grads.c0, None, None, *grads.weights)
 
 
 # Past Function.apply in Python, which looks for torch.func on every call: the layer has looked before.
@@ -82,12 +82,13 @@ class Cotangents(NamedTuple):
 def run(plan: Plan, given: Given) -> Made:
     """A call in eager mode; without a gradient to come it leaves no tape (but for a trace)."""
     x, h0, c0, weights, lengths, resets = given
+    task = plan.task(given)
     if not torch.is_grad_enabled() or not (
         x.requires_grad or h0.requires_grad or (c0 is not None and c0.requires_grad)
         or any([w.requires_grad for w in weights])
     ):  # fmt: skip
-        return stack.forward(plan.task(given), plan.trace)
-    found: tuple[Tensor, ...] = _apply(plan, x, h0, c0, lengths, resets, *weights)
+        return stack.forward(task, plan.trace)
+    found: tuple[Tensor, ...] = _apply(plan, task, x, h0, c0, lengths, resets, *weights)
     return Made(found[0], found[1], found[2] if c0 is not None else None, found[-1] if plan.trace else None)
 
 

@@ -150,11 +150,7 @@ def check(
     Raises:
         ShapeError, TypeError: names the argument and both shapes, or dtypes.
     """
-    if len(weights) != len(net.shapes):
-        raise ShapeError(f"weights holds {len(weights)} tensors, expected {len(net.shapes)}")
-    dtype = weights[0].dtype
-    if dtype not in DTYPES:
-        raise TypeError(f"weights has dtype {dtype}, expected float32 or float64")
+    dtype = check_weights(net, weights)
     if x.dim() < 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}, expected (T, B, I), or ids (T, B)")
     T, B = x.shape[0], x.shape[1]
@@ -166,13 +162,23 @@ def check(
         _is("x", x, (T, B), torch.int64)
     for name, s, size in zip(("h0", "c0"), state, (net.R, net.H), strict=False):
         _is(name, s, (len(net.cells), B, size), dtype)
-    for k, (w, shape) in enumerate(zip(weights, net.shapes, strict=True)):
-        if w.shape != shape or w.dtype is not dtype or not w.is_cpu:
-            _is(f"weights[{k}]", w, shape, dtype)
     if lengths is not None:
         _is("lengths", lengths, (B,), torch.int64)
     if resets is not None:
         _is("resets", resets, (T, B), torch.bool)
+
+
+def check_weights(net: Net, weights: Sequence[Tensor]) -> torch.dtype:
+    """The weights alone, and what they are; of a call whose layer has looked at the rest."""
+    if len(weights) != len(net.shapes):
+        raise ShapeError(f"weights holds {len(weights)} tensors, expected {len(net.shapes)}")
+    dtype = weights[0].dtype
+    if dtype not in DTYPES:
+        raise TypeError(f"weights has dtype {dtype}, expected float32 or float64")
+    for k, (w, shape) in enumerate(zip(weights, net.shapes, strict=True)):
+        if w.shape != shape or w.dtype is not dtype or not w.is_cpu:
+            _is(f"weights[{k}]", w, shape, dtype)
+    return dtype
 
 
 def check_values(net: Net, x: Tensor, lengths: Tensor | None) -> None:
