@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import UserError
-from unrolled.inspect.features import KNOWN, make_features, unfit, usual
+from unrolled.inspect.features import BY_PYTHON, KNOWN, make_features, unfit, usual
 
 CASES = [
     ("quotes", 'a "bc" d', "..###..."),
@@ -26,6 +26,8 @@ CASES = [
     ("strings", r"'a\'b' c", "#####..."),
     ("strings", "'a\nb 'c'", "##...##."),
     ("strings", "x 'ab", "..###"),
+    ("short-strings", '\'a\' """b\'c\'""" d', "##.............."),
+    ("triple-quotes", '\'a\' """b\'c\'""" d', "....#########..."),
     ("c-comments", "a//b\nc/*d\ne*/f", ".###..######.."),
     ("c-comments", '"//" // x', ".....####"),
     ("re:[0-9]+", "a12b3", ".##.#"),
@@ -73,9 +75,9 @@ def test_every_known_feature_takes_every_text():
 
 def test_python_and_c_are_told_from_prose():
     prose = 'He said: "# no; comment".\nit, imported from {there}, ends\n' * 30
-    assert not {"strings", "comments", "c-comments"} & set(usual(list(prose)))
+    assert not {*BY_PYTHON, "c-comments"} & set(usual(list(prose)))
     python = set(usual(list("def f():\n    return 1\n" * 9)))
-    assert {"strings", "comments"} <= python
+    assert set(BY_PYTHON) <= python
     assert not {"quotes", "c-comments"} & python
     assert "c-comments" in usual(list("int a;\nint b; // c\n" * 9))
 

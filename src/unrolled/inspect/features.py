@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,14 +101,28 @@ def any_brackets(text: str) -> Marks:
     return within(text, "()") | within(text, "[]") | within(text, "{}")
 
 
-def python_parts(text: str) -> tuple[Marks, Marks]:
-    """Inside a string literal, and inside a comment, by Python's rules.
+class PythonParts(NamedTuple):
+    """Where a text is inside a string literal on one line, a triple-quoted one, and a comment."""
+
+    short: Marks
+    triple: Marks
+    comments: Marks
+
+    @property
+    def strings(self) -> Marks:
+        """Inside a string literal of either kind."""
+        return self.short | self.triple
+
+
+def python_parts(text: str) -> PythonParts:
+    """Strings and comments by Python's rules.
 
     A piece of a file may begin inside a docstring. Of the three ways to begin, the one counts that leaves the fewest
     lines that look like code inside strings.
     """
     code = [found.end() - 1 for found in _PYTHON_LINE.finditer(text)]
-    return min((_python_scan(text, start) for start in ("", '"""', "'''")), key=lambda parts: int(parts[0][code].sum()))
+    scans = [_python_scan(text, start) for start in ("", '"""', "'''")]
+    return min(scans, key=lambda parts: int(parts.strings[code].sum()))
 
 
 _PYTHON_LINE = re.compile(r"^[ \t]*(?:def|class|import|from|return|elif|try|self)\b", re.MULTILINE)
@@ -117,11 +131,12 @@ _PYTHON_LINE = re.compile(r"^[ \t]*(?:def|class|import|from|return|elif|try|self
 _PYTHON = re.compile(r"""(?P<comment>\#[^\n]*)|(?P<open>\"\"\"|'''|"|')""")
 
 
-def _python_scan(text: str, delimiter: str) -> tuple[Marks, Marks]:
-    strings, comments = np.zeros(len(text), np.bool_), np.zeros(len(text), np.bool_)
+def _python_scan(text: str, delimiter: str) -> PythonParts:
+    short, triple, comments = (np.zeros(len(text), np.bool_) for _ in PythonParts._fields)
     start = at = 0
     while at < len(text):
         if delimiter:
+            strings = triple if len(delimiter) == 3 else short
             at = _string_end(text, at, delimiter)
             strings[start : at - 1] = True  # the last mark closes
             if at >= len(text) and not text.endswith(delimiter):
@@ -136,7 +151,7 @@ def _python_scan(text: str, delimiter: str) -> tuple[Marks, Marks]:
             comments[start:at] = True
         else:
             delimiter = found["open"]
-    return strings, comments
+    return PythonParts(short, triple, comments)
 
 
 def _string_end(text: str, at: int, delimiter: str) -> int:
@@ -210,13 +225,18 @@ KNOWN: dict[str, tuple[str, Callable[[str], NDArray[Any]]]] = {
     "square": ("inside [ ]", lambda text: within(text, "[]")),
     "braces": ("inside { }", lambda text: within(text, "{}")),
     "brackets": ("inside brackets of any kind", any_brackets),
-    "comments": ("inside a # comment", lambda text: python_parts(text)[1]),
+    "comments": ("inside a # comment", lambda text: python_parts(text).comments),
     "c-comments": ("inside a // or /* */ comment", c_comments),
-    "strings": ("inside a Python string", lambda text: python_parts(text)[0]),
+    "strings": ("inside a Python string", lambda text: python_parts(text).strings),
+    "short-strings": ("inside a Python string on one line", lambda text: python_parts(text).short),
+    "triple-quotes": ("inside a triple-quoted Python string", lambda text: python_parts(text).triple),
     "indentation": ("indentation depth", indentation),
     "position": ("position in the line", position_in_line),
 }  # fmt: skip
 """Name to words and function."""
+
+BY_PYTHON = ("strings", "short-strings", "triple-quotes", "comments")
+"""Those by the rules of Python."""
 
 
 _C_LINE = re.compile(r"[;{}][ \t]*$", re.MULTILINE)
@@ -232,7 +252,7 @@ def usual(units: Sequence[str]) -> list[str]:
     python = len(_PYTHON_LINE.findall(text)) >= 0.03 * lines
     c = not python and len(_C_LINE.findall(text)) >= 0.2 * lines
     prose = ("quotes", "single-quotes", "any-quotes")
-    left_out = {*(prose if python else ("strings", "comments")), *(() if c else ("c-comments",))}
+    left_out = {*(prose if python else BY_PYTHON), *(() if c else ("c-comments",))}
     return [name for name in KNOWN if name not in left_out]
 
 
