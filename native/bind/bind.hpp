@@ -7,5 +7,6 @@ namespace nb = nanobind;
 
 void bind_machine(nb::module_& m);
 void bind_recurrent(nb::module_& m);
+void bind_rows(nb::module_& m);
 void bind_stepper(nb::module_& m);
 void bind_training(nb::module_& m);

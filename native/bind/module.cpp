@@ -5,6 +5,7 @@ NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // tensors that live until the interpreter ends hold their tapes: no fault
   bind_machine(m);
   bind_recurrent(m);
+  bind_rows(m);
   bind_stepper(m);
   bind_training(m);
 }

@@ -53,21 +53,30 @@ std::size_t size_class(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+struct Idle {
+  void* block;
+  unsigned long long since;
+};
+
 struct Store {
   std::mutex mutex;
-  std::map<std::size_t, std::vector<void*>> idle;
+  std::map<std::size_t, std::vector<Idle>> idle;  // by size class, each in the order in which they came
   std::size_t idle_bytes = 0, cap = std::size_t{512} << 20;
+  unsigned long long now = 0;
   Store() {
     if (const char* set = std::getenv("UNROLLED_KEEP_BYTES")) cap = std::strtoull(set, nullptr, 10);
   }
-  // Largest blocks first; called with the lock held.
+  // What was idle longest goes first: what a process worked with before, not what the next call wants again. Called with
+  // the lock held.
   void shrink(std::size_t to) {
     while (idle_bytes > to && !idle.empty()) {
-      auto largest = std::prev(idle.end());
-      give_up(largest->second.back());
-      idle_bytes -= largest->first;
-      largest->second.pop_back();
-      if (largest->second.empty()) idle.erase(largest);
+      auto oldest = idle.begin();
+      for (auto each = idle.begin(); each != idle.end(); ++each)
+        if (each->second.front().since < oldest->second.front().since) oldest = each;
+      give_up(oldest->second.front().block);
+      idle_bytes -= oldest->first;
+      oldest->second.erase(oldest->second.begin());
+      if (oldest->second.empty()) idle.erase(oldest);
     }
   }
 };
@@ -86,7 +95,7 @@ void* acquire(std::size_t bytes) {
     std::lock_guard lock(s.mutex);
     auto found = s.idle.find(size);
     if (found != s.idle.end()) {
-      void* block = found->second.back();
+      void* block = found->second.back().block;
       found->second.pop_back();
       if (found->second.empty()) s.idle.erase(found);
       s.idle_bytes -= size;
@@ -107,7 +116,7 @@ void release(void* data) noexcept {
   if (size > s.cap) return give_up(block);
   if (s.idle_bytes + size > s.cap) s.shrink(s.cap - size);
   try {
-    s.idle[size].push_back(block);
+    s.idle[size].push_back(Idle{block, s.now++});
     s.idle_bytes += size;
   } catch (...) {
     give_up(block);

@@ -22,6 +22,12 @@ void test_memory() {
   CHECK(idle_bytes() <= idle_cap());
   set_idle_cap(0);
   CHECK(idle_bytes() == 0);
+  set_idle_cap(std::size_t{64} << 20);  // what was idle longest makes room, not what is largest
+  void *before = acquire(std::size_t{20} << 20), *tape = acquire(std::size_t{30} << 20), *dx = acquire(std::size_t{15} << 20);
+  release(before), release(tape), release(dx);
+  CHECK(idle_bytes() < std::size_t{50} << 20);
+  CHECK(acquire(std::size_t{30} << 20) == tape);
+  release(tape);
   set_idle_cap(std::size_t{512} << 20);
   release(nullptr);
 }

@@ -37,21 +37,18 @@ class _One(Task):
         if call.zoned and call.seed is None:
             raise ValueError("zoned: the core draws zoneout's bits itself; give the call the seed and streams of them")
         net = Net([call.cell], 1)
+        net.reverse = [int(call.reverse)]
         zoneout = bool(call.zoneout) and call.zoneout[0] > 0
         layout = net.layout(given.x.shape[0], given.x.shape[1], zoneout, False)
         seed = int(call.seed) if call.zoned and call.seed is not None else None
-        super().__init__(net, Rates(zoneout=call.zoneout), given, seed, layout)
-        self.one = call
-        self.dropped = None if call.mask is None else call.mask.contiguous()
-
-    def reverse(self, k: int) -> int:
-        return int(self.one.reverse)
-
-    def stream(self, k: int, state: int) -> int:
-        return self.one.streams[state] if self.one.streams else 0
-
-    def mask(self, layer: int, direction: int) -> int:
-        return 0 if self.dropped is None else self.dropped.data_ptr()
+        super().__init__(net, Rates(), given, seed, layout)
+        self.zoneouts = [
+            (0, state, rate, seed is not None, seed or 0, call.streams[state] if call.streams else 0)
+            for state, rate in enumerate(call.zoneout)
+        ]
+        if call.mask is not None:
+            self.alive.append(call.mask.contiguous())
+            self.masks = [self.alive[-1].data_ptr()]
 
 
 @torch.no_grad()

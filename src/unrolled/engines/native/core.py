@@ -102,28 +102,19 @@ def dropout_mask(p: float, seed: int, stream: int, T: int, B: int, N: int, like:
     return mask
 
 
-FIELDS = (
-    "cell", "T", "B", "I", "H", "P", "reverse", "layer_norm",
-    "x", "x_step", "x_row", "ids", "ids_step", "ids_row",
-    "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "gain_ih", "gain_hh", "gain_c", "shift_c",
-    "h0", "c0", "lengths", "resets", "mask", "output", "out_step", "out_row", "h_n", "c_n", "gates", "cells", "norms",
+GIVEN = (
+    "x", "x_step", "x_row", "tokens", "h0", "c0", "lengths", "resets", "output", "h_n", "c_n", "tape", "keep",
 )  # fmt: skip
-"""What both directions of a call say of a layer, in the core's own order (the backward call needs no h_n and c_n)."""
+"""What a call of :func:`rows` takes, in the core's own order; a backward call has no h_n and c_n."""
 
-BACKWARD = (
-    "d_output", "d_out_step", "d_out_row", "d_h_n", "d_c_n", "d_gates_in", "d_cells_in", "dx", "dx_step", "dx_row",
-    "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr", "d_gain_ih", "d_gain_hh", "d_gain_c", "d_shift_c", "d_h0", "d_c0",
-    "d_h", "d_gates",
-)  # fmt: skip
-"""What the backward call says besides."""
+BACK = ("d_output", "d_step", "d_row", "d_h_n", "d_c_n", "d_h0", "d_c0", "d_h", "d_gates")
+"""What a backward call says besides; then for each direction dx, and the gradients of the traced gates and cells."""
 
 
-def call(double: bool, fields: list[int]) -> Any:
-    """A call of the core: ``fields`` by :data:`FIELDS`, then, of a backward call, those by :data:`BACKWARD`."""
-    made = _MODULE.Call64() if double else _MODULE.Call32()
-    made.set(fields)
-    return made
+def rows(double: bool, *description: Any) -> Any:
+    """All rows of a stack for one T and B, as the core keeps them (``native/bind/rows.cpp``)."""
+    return _MODULE.Rows64(*description) if double else _MODULE.Rows32(*description)
 
 
-if _MODULE is not None and tuple(_MODULE.Call32.fields) != FIELDS + BACKWARD:
+if _MODULE is not None and (_MODULE.Rows32.given, _MODULE.Rows32.back) != (GIVEN, BACK):
     raise ImportError("the compiled core is of another version than this package: install it again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from unrolled.cells import Cell, GRUCell, LSTMCell, RNNCell
 from unrolled.engines.call import Call
 from unrolled.engines.masks import with_masks
+from unrolled.engines.native import core
 from unrolled.shapes import ShapeError
 
 DTYPES = (torch.float32, torch.float64)
@@ -52,6 +53,8 @@ class Layout(NamedTuple):
     outputs: list[int]
     dropped: list[int]
     total: int
+    rows: dict[bool, Any]
+    """What the core keeps of it, by whether the numbers are double: see :meth:`Net.rows`."""
 
 
 class Net:
@@ -70,7 +73,13 @@ class Net:
         self.per_row = len(self.names[0])
         self.slots = [PARAMETERS.index(name) for name in self.names[0]]
         """Of every parameter of a row, its place among the core's."""
+        self.reverse = [k % directions for k in range(len(cells))]
+        """Whether a row reads from the last step to the first."""
         self._layouts: dict[tuple[int, int, bool, bool], Layout] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, or a pickle: what the core keeps is made anew there."""
+        return self.__dict__ | {"_layouts": {}}
 
     def layout(self, T: int, B: int, zoneout: bool, dropping: bool) -> Layout:
         """The tape of ``T`` steps of ``B`` rows; the latest are remembered."""
@@ -102,7 +111,17 @@ class Net:
             at += _rounded(n * self.directions * self.R)
             dropped.append(at if dropping else -1)
             at += _rounded(n * self.directions * self.R) if dropping else 0
-        return Layout(found[0], found[1], found[2], outputs, dropped, at)
+        return Layout(found[0], found[1], found[2], outputs, dropped, at, {})
+
+    def rows(self, layout: Layout, T: int, B: int, double: bool) -> Any:
+        """The stack as the core keeps it, for ``layout``, which is of ``T`` and ``B``; made once."""
+        made = layout.rows.get(double)
+        if made is None:
+            made = layout.rows[double] = core.rows(
+                double, self.code, T, B, self.H, self.P, bool(self.layer_norm), self.directions, self.inputs,
+                self.reverse, self.slots, layout.gates, layout.cells, layout.norms, layout.outputs, layout.dropped,
+            )  # fmt: skip
+        return made
 
     def call(
         self, k: int, x: Tensor, state: tuple[Tensor, ...], weights: Sequence[Tensor], lengths: Tensor | None,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrolled.engines import masks
 from unrolled.engines.native import core
-from unrolled.engines.native.net import PARAMETERS, Layout, Net, Rates
+from unrolled.engines.native.net import PLAIN, Layout, Net, Rates
 
 
 class Given(NamedTuple):
@@ -64,6 +64,8 @@ def dense(x: Tensor) -> Tensor:
 
 def _steps(x: Tensor) -> tuple[int, int]:
     """The strides of steps and rows; of one row or one step alone the other's serves."""
+    if x.dim() == 2:
+        return x.stride(0), x.stride(1)
     step, row = x.stride(0), x.stride(1)
     if x.shape[1] == 1:
         row = step
@@ -71,88 +73,56 @@ def _steps(x: Tensor) -> tuple[int, int]:
 
 
 class Task:
-    """One call of the core in the making: what its forward and its backward have in common."""
+    """One call of the core in the making: what its forward and its backward have in common.
+
+    Attributes:
+        masks: addresses of recurrent dropout's, one for each row; none without.
+        zoneouts: (row, state, rate, drawn, seed, stream) for each state that has a rate.
+        alive: what the core still reads though nothing else holds it.
+    """
 
     def __init__(self, net: Net, rates: Rates, given: Given, seed: int | None, layout: Layout) -> None:
         x = given.x
-        self.net, self.rates, self.given, self.seed = net, rates, given, seed
-        self.T, self.B = x.shape[0], x.shape[1]
-        self.size = given.h0.itemsize
-        self.threads = core.threads()
-        self.layout = layout
+        self.net, self.rates, self.given, self.seed, self.layout = net, rates, given, seed, layout
+        self.T, self.B, self.size = x.shape[0], x.shape[1], given.h0.itemsize
         self.dropping = bool(layout.dropped) and layout.dropped[0] >= 0
-        self.lengths = 0 if given.lengths is None else given.lengths.data_ptr()
-        self.resets = 0 if given.resets is None else given.resets.data_ptr()
+        self.rows = net.rows(layout, self.T, self.B, self.size == 8)
+        self.threads = core.threads()
+        self.masks: list[int] = []
+        self.zoneouts: list[tuple[int, int, float, bool, int, int]] = []
         self.alive: list[Tensor] = []
-        """What the core still reads though nothing else holds it."""
+        if rates is not PLAIN:
+            self._mask()
 
-    def call(
-        self, k: int, x: tuple[int, int, int], output: tuple[int, int, int], tape: int,
-        ends: tuple[int, int] = (0, 0), grads: tuple[int, ...] = (),
-    ) -> Any:  # fmt: skip
-        """Row ``k``'s call of the core; ``x`` and ``output`` are addresses with the distances of steps and rows,
-        ``ends`` where the last states go, ``grads`` what a backward call says besides."""
-        net, given, B, size, layout = self.net, self.given, self.B, self.size, self.layout
-        layer, direction = divmod(k, net.directions)
-        weights = [0] * len(PARAMETERS)
-        first = k * net.per_row
-        for slot, w in zip(net.slots, given.weights[first : first + net.per_row], strict=True):
-            weights[slot] = w.data_ptr()
-        tokens = layer == 0 and given.x.dim() == 2
-        source = (0, 0, 0, *x) if tokens else (*x, 0, 0, 0)
-        fields = [
-            net.code, self.T, B, net.inputs[k], net.H, net.P, self.reverse(k), net.layer_norm, *source, *weights,
-            _at(given.h0, k, B * net.R * size), _at(given.c0, k, B * net.H * size), self.lengths, self.resets,
-            self.mask(layer, direction), *output, *ends,
-            *[tape + places[k] * size if tape and places[k] >= 0 else 0
-              for places in (layout.gates, layout.cells, layout.norms)], *grads,
-        ]  # fmt: skip
-        made = core.call(self.size == 8, fields)
-        if self.rates.zoneout:
-            for state, rate in enumerate(self.rates.zoneout):
+    def _mask(self) -> None:
+        rates, seed, rows = self.rates, self.seed, range(len(self.net.cells))
+        if seed is not None and rates.recurrent_dropout:
+            for k in rows:
+                stream = masks.stream(masks.RECURRENT_DROPOUT, *divmod(k, self.net.directions))
+                self.alive.append(
+                    core.dropout_mask(rates.recurrent_dropout, seed, stream, 1, self.B, self.net.R, self.given.h0)
+                )
+            self.masks = [mask.data_ptr() for mask in self.alive]
+        for k in rows:
+            for state, rate in enumerate(rates.zoneout):
                 if rate:
-                    made.set_zoneout(state, rate, self.seed is not None, self.seed or 0, self.stream(k, state))
-        return made
+                    stream = masks.stream(masks.ZONEOUT, *divmod(k, self.net.directions), state)
+                    self.zoneouts.append((k, state, rate, seed is not None, seed or 0, stream))
 
-    def reverse(self, k: int) -> int:
-        """Whether row ``k`` reads from the last step to the first."""
-        return k % self.net.directions
-
-    def stream(self, k: int, state: int) -> int:
-        """Where the bits of row ``k``'s zoneout come from."""
-        return masks.stream(masks.ZONEOUT, *divmod(k, self.net.directions), state)
-
-    def mask(self, layer: int, direction: int) -> int:
-        """The address of the mask of recurrent dropout, 0 for none."""
-        p = self.rates.recurrent_dropout
-        if self.seed is None or not p:
-            return 0
-        stream = masks.stream(masks.RECURRENT_DROPOUT, layer, direction)
-        mask = core.dropout_mask(p, self.seed, stream, 1, self.B, self.net.R, self.given.h0)
-        self.alive.append(mask)
-        return mask.data_ptr()
+    def addresses(self, output: Tensor, h_n: int, c_n: int, tape: int, keep: bool) -> list[int]:
+        """What every row's call is made from, in the order of :data:`core.GIVEN`."""
+        x, h0, c0, _, lengths, resets = self.given
+        return [
+            x.data_ptr(), *_steps(x), x.dim() == 2, h0.data_ptr(), 0 if c0 is None else c0.data_ptr(),
+            0 if lengths is None else lengths.data_ptr(), 0 if resets is None else resets.data_ptr(),
+            output.data_ptr(), h_n, c_n, tape, keep,
+        ]  # fmt: skip
 
     def between(self, layer: int) -> Tensor:
         """The mask of the dropout behind ``layer``, flat."""
         assert self.seed is not None
         width, stream = self.net.directions * self.net.R, masks.stream(masks.DROPOUT, layer, 0)
         return core.dropout_mask(self.rates.dropout, self.seed, stream, self.T, self.B, width, self.given.h0).view(-1)
-
-    def source(self, layer: int, tape: Tensor) -> tuple[int, int, int]:
-        """Where a layer reads: address, distance of steps, distance of rows."""
-        x = self.given.x
-        if layer == 0:
-            return (x.data_ptr(), *_steps(x)) if x.dim() == 3 else (x.data_ptr(), x.stride(0), x.stride(1))
-        width = self.net.directions * self.net.R
-        places = self.layout.dropped if self.dropping else self.layout.outputs
-        return tape.data_ptr() + places[layer - 1] * self.size, self.B * width, width
-
-    def target(self, layer: int, output: Tensor, tape: Tensor) -> tuple[int, int, int]:
-        """Where a layer writes, and in the backward call reads its h."""
-        width = self.net.directions * self.net.R
-        last = layer == self.net.layers - 1
-        at = output.data_ptr() if last else tape.data_ptr() + self.layout.outputs[layer] * self.size
-        return at, self.B * width, width
 
 
 def forward(task: Task, keep: bool, clean: bool = False) -> Made:
@@ -161,26 +131,24 @@ def forward(task: Task, keep: bool, clean: bool = False) -> Made:
     ``clean``: zeros where the core leaves a tape as it found it (padding, and what no backward reads): an operator's
     results must be the same each time.
     """
-    net, given, T, B, size = task.net, task.given, task.T, task.B, task.size
+    net, given, layout = task.net, task.given, task.layout
     width = net.directions * net.R
-    output = core.empty(given.h0, T, B, width)
+    output = core.empty(given.h0, task.T, task.B, width)
     h_n = torch.empty_like(given.h0)
     c_n = None if given.c0 is None else torch.empty_like(given.c0)
-    tape: Any = core.empty(given.h0, task.layout.total) if keep or net.layers > 1 else None
+    tape: Any = core.empty(given.h0, layout.total) if keep or net.layers > 1 else None
     if keep and clean:
         tape.zero_()
-    for layer in range(net.layers if B else 0):
-        x, (out, step, row) = task.source(layer, tape), task.target(layer, output, tape)
-        for k in range(layer * net.directions, (layer + 1) * net.directions):
-            ends = (
-                h_n.data_ptr() + k * B * net.R * size,
-                0 if c_n is None else c_n.data_ptr() + k * B * net.H * size,
-            )
-            place = (out + k % net.directions * net.R * size, step, row)
-            task.call(k, x, place, tape.data_ptr() if keep else 0, ends).forward(task.threads)
-        if task.dropping and layer < net.layers - 1:
-            n, at, to = T * B * width, task.layout.outputs[layer], task.layout.dropped[layer]
-            torch.mul(tape[at : at + n], task.between(layer), out=tape[to : to + n])
+    if task.B:
+        addresses = task.addresses(
+            output, h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr(), 0 if tape is None else tape.data_ptr(), keep
+        )
+        weights, n = [w.data_ptr() for w in given.weights], 1 if task.dropping else net.layers
+        for layer in range(0, net.layers, n):
+            task.rows.forward(layer, layer + n, addresses, weights, task.masks, task.zoneouts, task.threads)
+            if task.dropping and layer < net.layers - 1:
+                size, at, to = task.T * task.B * width, layout.outputs[layer], layout.dropped[layer]
+                torch.mul(tape[at : at + size], task.between(layer), out=tape[to : to + size])
     return Made(output, h_n, c_n, tape if keep else None)
 
 
@@ -192,7 +160,7 @@ def backward(
 
     ``per_step``, of one layer in one direction: where to write the whole gradient of each h, and of each X_bar.
     """
-    net, given, B, size, D = task.net, task.given, task.B, task.size, task.net.directions
+    net, given, B, D = task.net, task.given, task.B, task.net.directions
     make = core.empty_like if B else torch.zeros_like
     d_h0 = make(given.h0) if wanted.h0 else None
     d_c0 = make(given.c0) if wanted.c0 and given.c0 is not None else None
@@ -202,29 +170,23 @@ def backward(
         return Gradients(make(given.x) if wanted.x else None, d_h0, d_c0, d_weights)
     if d_h_n is not None or d_c_n is not None or d_tape is not None:
         d_h_n, d_c_n, d_tape = (None if d is None else d.contiguous() for d in (d_h_n, d_c_n, d_tape))
-    d_out, dx = d_output, None
+    addresses = task.addresses(output, 0, 0, tape.data_ptr(), True)
+    weights, ends = [w.data_ptr() for w in given.weights], _pointers(d_h_n, d_c_n, d_h0, d_c0, *per_step)
+    d_addresses, d_out, dx = _pointers(*d_weights), d_output, None
     states_wanted = wanted.h0 or wanted.c0
     for layer in range(net.layers - 1, -1, -1):
         d_out = _with_trace(task, layer, d_out, d_tape)
-        x, (out, step, row) = task.source(layer, tape), task.target(layer, output, tape)
         below = layer > 0 and (wanted.x or states_wanted or any(wanted.weights[: layer * D * net.per_row]))
-        want_x = below or (layer == 0 and wanted.x)
-        dx = None
-        for k in range(layer * D, (layer + 1) * D):
-            I, first = net.inputs[k], k * net.per_row
-            own = core.empty(output, task.T, B, I) if want_x else None
-            grads = [0] * len(PARAMETERS)
-            for slot, d in zip(net.slots, d_weights[first : first + net.per_row], strict=True):
-                grads[slot] = 0 if d is None else d.data_ptr()
-            place = (out + k % D * net.R * size, step, row)
-            back = (
-                *_given_rows(d_out, k % D * net.R * size), _at(d_h_n, k, B * net.R * size),
-                _at(d_c_n, k, B * net.H * size), *_traced(task, k, d_tape), _at(own, 0, 0), B * I, I, *grads,
-                _at(d_h0, k, B * net.R * size), _at(d_c0, k, B * net.H * size),
-                _at(per_step[0], 0, 0), _at(per_step[1], 0, 0),
-            )  # fmt: skip
-            task.call(k, x, place, tape.data_ptr(), grads=back).backward(task.threads)
-            dx = own if dx is None or own is None else dx.add_(own)
+        own: list[Tensor] = []
+        if below or (layer == 0 and wanted.x):
+            own = [core.empty(output, task.T, B, net.inputs[layer * D]) for _ in range(D)]
+        back = [0, 0, 0] if d_out is None else [d_out.data_ptr(), d_out.stride(0), d_out.stride(1)]
+        back += ends
+        for direction in range(D):
+            back.append(own[direction].data_ptr() if own else 0)
+            back += _traced(task, layer * D + direction, d_tape)
+        task.rows.backward(layer, addresses, weights, task.masks, task.zoneouts, back, d_addresses, task.threads)
+        dx = own[0] if len(own) == 1 else own[0].add_(own[1]) if own else None
         if layer > 0 and not below:
             break
         if layer > 0 and task.dropping and dx is not None:
@@ -233,12 +195,8 @@ def backward(
     return Gradients(dx if wanted.x else None, d_h0, d_c0, d_weights)
 
 
-def _at(tensor: Tensor | None, k: int, step: int) -> int:
-    return 0 if tensor is None else tensor.data_ptr() + k * step
-
-
-def _given_rows(d: Tensor | None, offset: int) -> tuple[int, int, int]:
-    return (0, 0, 0) if d is None else (d.data_ptr() + offset, d.stride(0), d.stride(1))
+def _pointers(*tensors: Tensor | None) -> list[int]:
+    return [0 if t is None else t.data_ptr() for t in tensors]
 
 
 def _with_trace(task: Task, layer: int, d_out: Tensor | None, d_tape: Tensor | None) -> Tensor | None:
