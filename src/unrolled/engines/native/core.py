@@ -116,5 +116,6 @@ def rows(double: bool, *description: Any) -> Any:
     return _MODULE.Rows64(*description) if double else _MODULE.Rows32(*description)
 
 
-if _MODULE is not None and (_MODULE.Rows32.given, _MODULE.Rows32.back) != (GIVEN, BACK):
+_known = getattr(_MODULE, "Rows32", None)
+if _MODULE is not None and (getattr(_known, "given", None), getattr(_known, "back", None)) != (GIVEN, BACK):
     raise ImportError("the compiled core is of another version than this package: install it again")
