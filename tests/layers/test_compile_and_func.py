@@ -37,7 +37,7 @@ def test_compiled_calls_pass_torchs_kernels_by_for_the_true_reason(monkeypatch: 
         return request
 
     monkeypatch.setattr(LSTM, "_request", seen)
-    monkeypatch.setattr("unrolled.layers.recurrent.native_at_once", lambda *_: False)  # which asks for no request
+    monkeypatch.setattr("unrolled.engines.select.native_at_once", lambda *_: False)  # which asks for no request
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
     with spy() as ran:
         output = compiled(x)[0]

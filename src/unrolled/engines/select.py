@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -125,8 +126,12 @@ def choose(asked: str, request: Request) -> Explanation:
 _PICKED: dict[tuple[str, Request], str] = {}
 
 
-def pick(asked: str, request: Request) -> str:
-    """The engine of :func:`choose` alone, remembered: for the call itself, where microseconds count."""
+def pick(asked: str, cell: str, like: Tensor, describe: Callable[[], Request]) -> str:
+    """The engine of :func:`choose` alone, for the call itself, where microseconds count: the call of ``cell`` with
+    weights like ``like`` is described only where an option of it matters, and what was chosen is remembered."""
+    if native_at_once(asked, cell, like):
+        return "native"
+    request = describe()
     if request.compiled:  # what is traced must not depend on what was called before
         return choose(asked, request).engine
     engine = _PICKED.get((asked, request))

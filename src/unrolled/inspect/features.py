@@ -7,6 +7,7 @@ closing one no longer.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -114,6 +115,7 @@ class PythonParts(NamedTuple):
         return self.short | self.triple
 
 
+@functools.lru_cache(maxsize=1)  # four features of one text
 def python_parts(text: str) -> PythonParts:
     """Strings and comments by Python's rules.
 

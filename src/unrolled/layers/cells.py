@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unrolled import cells
 from unrolled.cells import check_init
 from unrolled.engines import aten, native, reference
-from unrolled.engines.select import Explanation, Request, autocasting, choose, native_at_once, pick, transformed
+from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
 from unrolled.layers.border import as_input, check_dtype, check_ids, check_state
 from unrolled.layers.weights import reinitialise
 from unrolled.shapes import ShapeError, expect
@@ -106,8 +106,7 @@ class _RecurrentCell(nn.RNNCellBase):
 
     def _step(self, input: Any, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         x, state, batched = self._enter(input, state)
-        at_once = native_at_once(self.engine, self._cell.name, self.weight_ih)
-        engine = "native" if at_once else pick(self.engine, self._request(x))
+        engine = pick(self.engine, self._cell.name, self.weight_ih, lambda: self._request(x))
         if engine == "native":
             new = native.run_step(self._net, x, state, list(self._weights().values()))
         elif engine == "aten":

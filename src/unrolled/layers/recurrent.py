@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.cells import Cell, check_init
 from unrolled.engines import Call, Trace, aten, masks, native, reference
-from unrolled.engines.select import Explanation, Request, autocasting, choose, native_at_once, pick, transformed
+from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
 from unrolled.layers.border import Entry, enter, leave, weight_of
 from unrolled.layers.weights import reinitialise
 
@@ -221,9 +221,7 @@ class Recurrent(nn.RNNBase):
     def _engine(self, entry: Entry, trace: bool) -> str:
         if self.runner is not None:
             return "reference"
-        if native_at_once(self.engine, self._cell(0).name, weight_of(self)):
-            return "native"
-        return pick(self.engine, self._request(entry, trace))
+        return pick(self.engine, self._cell(0).name, weight_of(self), lambda: self._request(entry, trace))
 
     def _run_aten(self, entry: Entry) -> tuple[Tensor, tuple[Tensor, ...]]:
         weights = [getattr(self, name) for name in self._flat_weights_names]
@@ -235,12 +233,10 @@ class Recurrent(nn.RNNBase):
     def _run_native(self, entry: Entry, trace: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Trace]]:
         weights = [weight_of(self, full) for _, names in self._cells() for _, full in names]
         assert self._net is not None
-        zoneout = self._zoneout if any(self._zoneout) else ()
-        plain = not (zoneout or self.dropout or self._recurrent_dropout)
-        rates = native.PLAIN if plain else native.Rates(self.dropout, self._recurrent_dropout, zoneout)
+        rates = native.Rates(self.dropout, self._recurrent_dropout, self._zoneout if any(self._zoneout) else ())
         return native.run_stack(
-            self._net, entry.x, entry.state, weights, rates=rates, seed=None if plain else self._seed(),
-            lengths=entry.lengths, resets=entry.resets, trace=trace, embedding=entry.embedding,
+            self._net, entry.x, entry.state, weights, rates=rates, seed=self._seed(), lengths=entry.lengths,
+            resets=entry.resets, trace=trace, embedding=entry.embedding,
         )  # fmt: skip
 
     def _run_reference(self, entry: Entry, trace: bool) -> tuple[Tensor, tuple[Tensor, ...], list[Trace]]:

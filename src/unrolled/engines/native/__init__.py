@@ -13,7 +13,7 @@ from unrolled.engines.native import autograd, lookup, tracing
 from unrolled.engines.native.autograd import Plan
 from unrolled.engines.native.by_hand import Unrolled, backward, unroll
 from unrolled.engines.native.core import missing
-from unrolled.engines.native.net import CODES, DTYPES, PLAIN, Net, Rates, check, check_weights
+from unrolled.engines.native.net import CODES, DTYPES, Net, Rates, check, check_weights
 from unrolled.engines.native.ops import OPERATORS
 from unrolled.engines.native.stack import Given, Made, dense
 from unrolled.engines.spying import record
@@ -60,7 +60,7 @@ def run_stack(
 
 def run_step(net: Net, x: Tensor, state: tuple[Tensor, ...], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """One step of one cell, a sequence of length 1: x (B, I) or ids (B,), each state (B, N)."""
-    _, last, _ = run_stack(net, x[None], tuple(s[None] for s in state), weights, rates=PLAIN)
+    _, last, _ = run_stack(net, x[None], tuple(s[None] for s in state), weights, rates=Rates())
     return tuple(s[0] for s in last)
 
 
@@ -107,6 +107,6 @@ def _through_operator(plan: Plan, given: Given) -> Made:
 
 
 __all__ = [
-    "CODES", "DTYPES", "OPERATORS", "PLAIN", "Net", "Rates", "Unrolled", "backward", "missing", "run_stack", "run_step",
+    "CODES", "DTYPES", "OPERATORS", "Net", "Rates", "Unrolled", "backward", "missing", "run_stack", "run_step",
     "unroll",
 ]  # fmt: skip

@@ -40,9 +40,6 @@ class Rates(NamedTuple):
     zoneout: tuple[float, ...] = ()
 
 
-PLAIN = Rates()
-
-
 class Layout(NamedTuple):
     """Where a tape keeps what, counted in numbers: for each row (layer and direction) gates, cells and norms, -1 for
     none; for each layer but the last its output, and what dropout made of it."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrolled.engines import masks
 from unrolled.engines.native import core
-from unrolled.engines.native.net import PLAIN, Layout, Net, Rates
+from unrolled.engines.native.net import Layout, Net, Rates
 
 
 class Given(NamedTuple):
@@ -91,10 +91,10 @@ class Task:
         self.masks: list[int] = []
         self.zoneouts: list[tuple[int, int, float, bool, int, int]] = []
         self.alive: list[Tensor] = []
-        if rates is not PLAIN:
-            self._mask()
+        if rates.recurrent_dropout or rates.zoneout:
+            self._drop()
 
-    def _mask(self) -> None:
+    def _drop(self) -> None:
         rates, seed, rows = self.rates, self.seed, range(len(self.net.cells))
         if seed is not None and rates.recurrent_dropout:
             for k in rows:
@@ -109,13 +109,13 @@ class Task:
                     stream = masks.stream(masks.ZONEOUT, *divmod(k, self.net.directions), state)
                     self.zoneouts.append((k, state, rate, seed is not None, seed or 0, stream))
 
-    def addresses(self, output: Tensor, h_n: int, c_n: int, tape: int, keep: bool) -> list[int]:
+    def addresses(
+        self, output: Tensor, tape: Tensor | None, keep: bool, h_n: Tensor | None = None, c_n: Tensor | None = None
+    ) -> list[int]:
         """What every row's call is made from, in the order of :data:`core.GIVEN`."""
         x, h0, c0, _, lengths, resets = self.given
         return [
-            x.data_ptr(), *_steps(x), x.dim() == 2, h0.data_ptr(), 0 if c0 is None else c0.data_ptr(),
-            0 if lengths is None else lengths.data_ptr(), 0 if resets is None else resets.data_ptr(),
-            output.data_ptr(), h_n, c_n, tape, keep,
+            x.data_ptr(), *_steps(x), x.dim() == 2, *_pointers(h0, c0, lengths, resets, output, h_n, c_n, tape), keep,
         ]  # fmt: skip
 
     def between(self, layer: int) -> Tensor:
@@ -140,10 +140,8 @@ def forward(task: Task, keep: bool, clean: bool = False) -> Made:
     if keep and clean:
         tape.zero_()
     if task.B:
-        addresses = task.addresses(
-            output, h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr(), 0 if tape is None else tape.data_ptr(), keep
-        )
-        weights, n = [w.data_ptr() for w in given.weights], 1 if task.dropping else net.layers
+        addresses, weights = task.addresses(output, tape, keep, h_n, c_n), _pointers(*given.weights)
+        n = 1 if task.dropping else net.layers
         for layer in range(0, net.layers, n):
             task.rows.forward(layer, layer + n, addresses, weights, task.masks, task.zoneouts, task.threads)
             if task.dropping and layer < net.layers - 1:
@@ -170,9 +168,9 @@ def backward(
         return Gradients(make(given.x) if wanted.x else None, d_h0, d_c0, d_weights)
     if d_h_n is not None or d_c_n is not None or d_tape is not None:
         d_h_n, d_c_n, d_tape = (None if d is None else d.contiguous() for d in (d_h_n, d_c_n, d_tape))
-    addresses = task.addresses(output, 0, 0, tape.data_ptr(), True)
-    weights, ends = [w.data_ptr() for w in given.weights], _pointers(d_h_n, d_c_n, d_h0, d_c0, *per_step)
-    d_addresses, d_out, dx = _pointers(*d_weights), d_output, None
+    addresses, weights = task.addresses(output, tape, True), _pointers(*given.weights)
+    d_addresses, ends = _pointers(*d_weights), _pointers(d_h_n, d_c_n, d_h0, d_c0, *per_step)
+    d_out, dx = d_output, None
     states_wanted = wanted.h0 or wanted.c0
     for layer in range(net.layers - 1, -1, -1):
         d_out = _with_trace(task, layer, d_out, d_tape)
