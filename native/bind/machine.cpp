@@ -38,7 +38,7 @@ int tape_buffer(PyObject* self, Py_buffer* view, int flags) {
 
 PyType_Slot tape_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(tape_buffer)}, {0, nullptr}};
 
-std::vector<Isa> all() { return {Isa::avx512, Isa::avx2, Isa::neon, Isa::plain}; }
+std::vector<Isa> all() { return {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::plain}; }
 
 template <class Real>
 void bind_tests(nb::module_& m, const std::string& bits) {

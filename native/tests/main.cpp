@@ -7,7 +7,7 @@ using namespace unrolled;
 int main() {
   test_threads();
   test_memory();
-  for (Isa isa : {Isa::avx512, Isa::avx2, Isa::neon, Isa::plain}) {
+  for (Isa isa : {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::plain}) {
     if (!supported(isa)) continue;
     set_isa(isa);
     std::printf("%s\n", name_of(isa));

@@ -26,6 +26,51 @@ void against_loops(i64 M, i64 N, i64 K) {
   for (i64 n = 0; n < N; ++n) CHECK(alone[n] == c[(M - 1) * N + n]);
 }
 
+// Whole numbers of 12 bits: what a product loses of them, or counts twice, is a whole number too.
+void whole_numbers() {
+  const i64 M = 37, N = 200, K = 129;
+  Random random{5};
+  std::vector<float> a(M * K), b(N * K), c(M * N);
+  for (auto& x : a) x = static_cast<float>(std::floor(random.next() * 2000));
+  for (auto& x : b) x = static_cast<float>(random.below(3) - 1);
+  kernels<float>(chosen()).product(M, N, K, a.data(), b.data(), c.data(), 2);
+  for (i64 m = 0; m < M; ++m)
+    for (i64 n = 0; n < N; ++n) {
+      double exact = 0;
+      for (i64 k = 0; k < K; ++k) exact += static_cast<double>(a[m * K + k]) * static_cast<double>(b[n * K + k]);
+      CHECK(c[m * N + n] == exact);
+    }
+}
+
+// Products of all 24 bits, with sums that cancel: as near as chains of float are, on every instruction set.
+void precision() {
+  const i64 M = 40, N = 96, K = 700;
+  Random random{6};
+  std::vector<float> a(M * K), b(N * K), c(M * N);
+  for (auto& x : a) x = static_cast<float>(random.next());
+  for (auto& x : b) x = static_cast<float>(random.next());
+  kernels<float>(chosen()).product(M, N, K, a.data(), b.data(), c.data(), 1);
+  double error = 0, chains = 0;
+  for (i64 m = 0; m < M; ++m)
+    for (i64 n = 0; n < N; ++n) {
+      double exact = 0;
+      float chain = 0;
+      for (i64 k = 0; k < K; ++k) {
+        exact += static_cast<double>(a[m * K + k]) * static_cast<double>(b[n * K + k]);
+        chain = std::fma(a[m * K + k], b[n * K + k], chain);
+      }
+      error += std::pow(c[m * N + n] - exact, 2), chains += std::pow(chain - exact, 2);
+    }
+  CHECK(std::sqrt(error) < 1.5 * std::sqrt(chains));
+}
+
+void not_numbers() {
+  std::vector<float> a(8 * 128, 1.0F), b(128 * 128, 1.0F), c(8 * 128);
+  a[3 * 128 + 77] = NAN;
+  kernels<float>(chosen()).product(8, 128, 128, a.data(), b.data(), c.data(), 1);
+  for (i64 i = 0; i < 8 * 128; ++i) CHECK(std::isnan(c[i]) == (i / 128 == 3));
+}
+
 template <class Real>
 void activations() {
   const i64 n = 20001;
@@ -58,6 +103,8 @@ void test_product() {
         if (M < 8) against_loops<double>(M, N, K);
       }
   against_loops<float>(9, 70, 3000);  // several blocks along K
+  against_loops<float>(70, 200, 1200);
+  whole_numbers(), precision(), not_numbers();
   activations<float>();
   activations<double>();
 }

@@ -16,8 +16,8 @@ from unrolled.engines.native import core
 
 pytestmark = needs_core
 T, B = 7, 5
-SIZES = [5, 40]
-"""Hidden sizes: less than a register, and several with a rest."""
+SIZES = [5, 40, 136]
+"""Hidden sizes: less than a register, several with a rest, and what goes over tiles where the processor has them."""
 
 
 def gradients(net: Any, x: Tensor, state: tuple[Tensor, ...], **options: Any) -> list[Tensor]:
@@ -32,7 +32,7 @@ def gradients(net: Any, x: Tensor, state: tuple[Tensor, ...], **options: Any) ->
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_threads_change_no_bit(variant: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "_available", [float("inf"), 4])  # whatever this machine has
-    for H, rows in ((5, 3), (70, 9)):
+    for H, rows in ((5, 3), (70, 9), (136, 37)):
         net = layer(variant, "native", hidden_size=H, dtype=dtype, num_layers=2, bidirectional=True, training=True)
         x, state = torch.randn(T, rows, I, dtype=dtype, requires_grad=True), state_of(net, rows, requires_grad=True)
         options = {"lengths": torch.randint(0, T + 1, (rows,)), "resets": torch.rand(T, rows) < 0.2}

@@ -33,7 +33,12 @@ def draw(rng: random.Random) -> dict[str, Any]:
         built["reset_after"] = rng.random() < 0.6
     if kind == "LSTM" and H > 1 and rng.random() < 0.3:
         built["proj_size"] = rng.randint(1, H - 1)
-    sizes = {"T": rng.randint(1, 9), "B": rng.randint(1, 70), "I": rng.randint(1, 40), "H": H}
+    sizes = {
+        "T": rng.randint(1, 9),
+        "B": rng.randint(1, 70),
+        "I": rng.randint(1, 40) if rng.random() < 0.7 else rng.randint(64, 130),
+        "H": H,
+    }
     flags = {name: rng.random() < 0.3 for name in ("lengths", "resets", "tokens", "embedding", "state")}
     return {
         "kind": kind,

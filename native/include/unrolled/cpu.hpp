@@ -8,7 +8,7 @@
 
 namespace unrolled {
 
-enum class Isa : int { plain, avx2, avx512, neon };
+enum class Isa : int { plain, avx2, avx512, neon, amx };  // amx: the words of avx512, and tiles
 
 const char* name_of(Isa isa);
 bool supported(Isa isa);      // compiled in, and this processor has it

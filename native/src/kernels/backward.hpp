@@ -17,16 +17,19 @@ class Backward {
  public:
   Backward(const Layer<Real>& layer, const Gradients<Real>& grads, const Run& run)
       : L(layer), D(grads), q(layer), run_{team_size(layer, q.R, 2, run.threads), run.stop, run.context}, stop_(run_), GH(G * L.H), QH(Q * L.H),
-        rows_max_((q.steps < L.T ? q.steps : L.T) * L.B), hidden_{q.R, 4, false}, inner_{L.H, 4, false},
+        rows_max_((q.steps < L.T ? q.steps : L.T) * L.B), hidden_{q.R, 4, false, C != Cell::gru_reset_before && splits<S>(GH, q.R)}, inner_{L.H, 4, false, L.P && splits<S>(L.P, L.H)},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real), hidden_.count(),
                    L.layer_norm || L.P || C == Cell::gru_reset_before, run_.threads)),
-        direct_(L.T * L.B <= few_rows && q.R % W == 0 ? q.R : 0),
-        packing_(!direct_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before)), outer_(L, D, q, rows_max_, run_.threads) {}
+        direct_(L.T * L.B <= few_rows && q.R % W == 0 && !hidden_.split ? q.R : 0), passing_(hidden_.split && L.T == 1 && L.B <= 128),
+        packing_(!direct_ && !passing_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before)), outer_(L, D, q, rows_max_, run_.threads) {}
 
   bool go() {
     const bool two = L.P || C == Cell::gru_reset_before;
     packed_h_ = Array<Real>(packing_ ? hidden_.size(GH) : 0);
     packed_p_ = Array<Real>(L.P ? inner_.size(L.P) : 0);
+    left_row_ = larger(left_room(hidden_, L.B, GH), left_room(inner_, L.B, L.P));
+    left_ = Array<Real>(run_.threads * left_row_);
+    room_ = Array<Real>(passing_ && D.d_h0 ? run_.threads * hidden_.size_of_one(GH) : 0);
     d_bar_ = Array<Real>(rows_max_ * QH);
     d_u_ = Array<Real>(L.layer_norm ? 2 * rows_max_ * GH : 0);
     d_projected_ = Array<Real>(L.P ? rows_max_ * L.P : 0);
@@ -51,6 +54,7 @@ class Backward {
 
  private:
   void work(Member& me) {
+    [[maybe_unused]] Session<S> session;
     prepare(me);
     me.barrier.wait();
     const int group = me.index / plan_.lanes, lane = me.index % plan_.lanes;
@@ -75,11 +79,9 @@ class Backward {
   }
 
   void prepare(Member& me) {
-    i64 from = split(GH, me.size, me.index), to = split(GH, me.size, me.index + 1);
-    for (i64 k = from; k < to && packing_; ++k) pack_row<S>(hidden_, GH, k, L.w_hh + k * q.R, nullptr, packed_h_, 0, hidden_.count());
-    from = split(L.P, me.size, me.index), to = split(L.P, me.size, me.index + 1);
-    for (i64 k = from; k < to; ++k) pack_row<S>(inner_, L.P, k, L.w_hr + k * L.H, nullptr, packed_p_, 0, inner_.count());
-    from = split(L.B, me.size, me.index), to = split(L.B, me.size, me.index + 1);
+    if (packing_) pack_rows<S>(hidden_, GH, me, [this](i64 k) { return Source<Real>{L.w_hh + k * q.R}; }, packed_h_);
+    if (L.P) pack_rows<S>(inner_, L.P, me, [this](i64 k) { return Source<Real>{L.w_hr + k * L.H}; }, packed_p_);
+    const i64 from = split(L.B, me.size, me.index), to = split(L.B, me.size, me.index + 1);
     for (i64 i = from * q.R; i < to * q.R; ++i) dh_[i] = D.d_h_n ? D.d_h_n[i] : 0;
     for (i64 i = from * L.H; dc_.get() && i < to * L.H; ++i) dc_[i] = D.d_c_n ? D.d_c_n[i] : 0;
     outer_.prepare(me);
@@ -122,7 +124,7 @@ class Backward {
       if (!L.P && !(C == Cell::lstm && L.layer_norm))
         for (i64 u = from; u < to; u += W) cell.units(rows[r], u, lanes(u, L.H));
     }
-    if (L.P) unproject(rows, n, b0, first);
+    if (L.P) unproject(rows, n, b0, first, left_ + member * left_row_);
     if (L.P || (C == Cell::lstm && L.layer_norm))
       for (i64 r = 0; r < n; ++r) {
         if (L.layer_norm) cell.normalised(rows[r]);
@@ -134,11 +136,15 @@ class Backward {
     if (L.layer_norm) d = through_norm(rows, n, first), ld = GH;
     if (s == 0 && !D.d_h0) return;  // nobody asks for what comes before the first step
     if (plan_.lanes > 1) meetings_.at[group].wait();
+    // A GRU's row is r z n and, last, n behind the reset gate: the recurrent product takes r z and that one.
+    const bool last = C == Cell::gru && !L.layer_norm, behind = last && !hidden_.split;
+    d = left_of<S>(hidden_, n, GH, d, ld, left_ + member * left_row_, 2 * L.H, last ? L.H : 0);
+    Real* room = room_ + member * hidden_.size_of_one(GH);
     for (i64 i = 0; i < p1 - p0; ++i) {
       const i64 p = there_and_back(s, p0, p1, i);
-      // A GRU's row is r z n and, last, n behind the reset gate: the recurrent product takes r z and that one.
-      const bool behind = C == Cell::gru && !L.layer_norm;
-      product_panel<S>(n, C == Cell::gru_reset_before || behind ? 2 * L.H : GH, d, ld, hidden_, p, w, GH, 0,
+      if constexpr (has_tiles<S>)
+        if (passing_) split_rows<S>(hidden_, GH, 0, GH, [this](i64 k) { return Source<Real>{L.w_hh + k * q.R}; }, room, p, p + 1, p);
+      product_panel<S>(n, C == Cell::gru_reset_before || behind ? 2 * L.H : GH, d, ld, hidden_, p, passing_ ? room : w, passing_ ? 0 : GH, 0,
                        Begin::zero, nullptr, scratch, 4 * W, direct_);
       if (behind)
         product_panel<S>(n, L.H, d + 3 * L.H, ld, hidden_, p, w, GH, 2 * L.H, Begin::load, nullptr, scratch, 4 * W, direct_);
@@ -161,10 +167,10 @@ class Backward {
   }
 
   // Through the projection: d(o tanh c) = dh W_hr; dh is kept for the weight's gradient.
-  void unproject(const BackRow<Real>* rows, i64 n, i64 b0, i64 first) {
+  void unproject(const BackRow<Real>* rows, i64 n, i64 b0, i64 first, Real* left) {
     for (i64 r = 0; r < n; ++r)
       for (i64 j = 0; j < L.P; ++j) d_projected_[(first + r) * L.P + j] = rows[r].dh[j];
-    product<S>(n, L.P, dh_ + b0 * L.P, L.P, inner_, packed_p_, L.P, 0, Begin::zero, nullptr, d_inner_ + b0 * L.H, L.H, 0,
+    product<S>(n, L.P, left_of<S>(inner_, n, L.P, dh_ + b0 * L.P, L.P, left), L.P, inner_, packed_p_, L.P, 0, Begin::zero, nullptr, d_inner_ + b0 * L.H, L.H, 0,
                inner_.count());
   }
 
@@ -217,9 +223,11 @@ class Backward {
   Panels<S> hidden_, inner_;
   Plan plan_;
   i64 direct_;  // few rows: the recurrent weight is read where it lies, rows so far apart; 0: packed
+  bool passing_;  // one step over split panels: each is split, used and forgotten
   bool packing_;  // it is read packed: neither where it lies, nor not at all, since nobody asks for what comes before one step
   Outer<S, C> outer_;
-  Array<Real> packed_h_, packed_p_, d_bar_, d_u_, d_projected_, made_, d_scaled_, dh_, kept_, dc_, d_inner_, scratch_;
+  i64 left_row_ = 0;
+  Array<Real> left_, room_, packed_h_, packed_p_, d_bar_, d_u_, d_projected_, made_, d_scaled_, dh_, kept_, dc_, d_inner_, scratch_;
   Array<BackRow<Real>> rows_;
   Zones zones_;
   Meetings meetings_;

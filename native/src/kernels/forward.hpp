@@ -21,24 +21,29 @@ class Forward {
       : L(layer), q(layer), run_{team_size(layer, q.R, 1, run.threads), run.stop, run.context}, stop_(run_), GH(G * L.H), QH(Q * L.H), taped_(L.gates != nullptr),
         whole_rows_(L.layer_norm || L.P || C == Cell::gru_reset_before),
         table_(L.ids && !L.layer_norm && L.I <= L.T * L.B),
-        input_{GH, 4, false},
-        hidden_(L.layer_norm ? Panels<S>{GH, 4, false}
-                             : C == Cell::gru_reset_before ? Panels<S>{L.H, 2, true}
-                                                           : Panels<S>{L.H, G > 1 ? static_cast<int>(G) : 4, G > 1}),
-        second_{L.P ? L.P : L.H, 4, false},
+        input_{GH, 4, false, splits<S>(GH, L.I)},
+        hidden_(L.layer_norm ? Panels<S>{GH, 4, false, splits<S>(GH, q.R)}
+                             : C == Cell::gru_reset_before
+                                   ? Panels<S>{L.H, 2, true}
+                                   : Panels<S>{L.H, G > 1 ? static_cast<int>(G) : 4, G > 1, splits<S>(GH, q.R)}),
+        second_{L.P ? L.P : L.H, 4, false, L.P && splits<S>(L.P, L.H)},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real),
                    ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads)),
         passing_(L.T == 1 && L.B <= passing_rows && !L.layer_norm && (plan_.groups == 1 || !whole_rows_)) {
     if (passing_ && !whole_rows_)  // lanes share the panels: each is packed once
-      plan_ = {1, static_cast<int>(std::min<i64>(run_.threads, hidden_.count()))};
+      plan_ = {1, static_cast<int>(smaller(run_.threads, hidden_.count()))};
   }
 
   bool go() {
     const i64 normed = L.layer_norm ? GH + L.H : 0, scratch_row = normed > 4 * W ? normed : 4 * W;
     packed_x_ = Array<Real>(L.ids ? (table_ ? L.I * GH : 0) : passing_ ? 0 : input_.size(L.I));
     packed_h_ = Array<Real>(passing_ ? 0 : hidden_.size(q.R));
-    room_row_ = passing_ ? 4 * W * (L.ids || q.R > L.I ? q.R : L.I) : 0;
+    room_row_ = passing_ ? larger(L.ids ? 0 : input_.size_of_one(L.I), hidden_.size_of_one(q.R)) : 0;
     room_ = Array<Real>(run_.threads * room_row_);
+    const i64 rows = (q.steps < L.T ? q.steps : L.T) * L.B;
+    left_row_ = larger(larger(L.ids ? 0 : passing_ ? left_room(input_, rows, L.I) : tall_room(input_, rows, L.I),
+                              left_room(hidden_, L.B, q.R)), left_room(second_, L.B, L.H));
+    left_ = Array<Real>(run_.threads * left_row_);
     const bool two = L.P || C == Cell::gru_reset_before;
     packed_2_ = Array<Real>(two ? second_.size(L.H) : 0);
     between_ = Array<Real>(two ? L.B * L.H : 0);
@@ -64,6 +69,7 @@ class Forward {
   static constexpr int max_groups = 64;
 
   void work(Member& me) {
+    [[maybe_unused]] Session<S> session;
     prepare(me);
     me.barrier.wait();
     const int group = me.index / plan_.lanes, lane = me.index % plan_.lanes;
@@ -153,8 +159,10 @@ class Forward {
     }
     const Real* x = L.x + low * L.B * L.x_row;
     const Begin begin = L.b_ih && !L.layer_norm ? Begin::bias : Begin::zero;
+    Real* left = left_ + me.index * left_row_;
     if (passing_) {
       const i64 step = input_.step();
+      x = left_of<S>(input_, M, L.I, x, L.x_row, left);
       for (i64 p = split(input_.count(), me.size, me.index); p < split(input_.count(), me.size, me.index + 1); ++p)
         product_passing<S>(M, L.I, x, L.x_row, input_, p, L.w_ih, room_ + me.index * room_row_, begin, bias_x_ + p * step,
                            out + p * step, QH);
@@ -164,12 +172,12 @@ class Forward {
       for (i64 m = m0, end; m < m1; m = end) {
         end = m1 - m < some ? m1 : m + some;
         product_tall<S>(end - m, L.I, x + m * L.x_row, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out + m * QH, QH, 0,
-                        input_.count());
+                        input_.count(), left);
         normalise_rows(low, m, end, out);
       }
     } else {
-      product<S>(M, L.I, x, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out, QH,
-                 split(input_.count(), me.size, me.index), split(input_.count(), me.size, me.index + 1));
+      product_tall<S>(M, L.I, x, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out, QH,
+                      split(input_.count(), me.size, me.index), split(input_.count(), me.size, me.index + 1), left);
     }
   }
 
@@ -221,7 +229,7 @@ class Forward {
       rows[r] = row_at(s, low, b0 + r);
       zones_.draw(L, rows[r], member * L.B + r, from, to);
     }
-    const Real* h = entering_ + ((s & 1) * L.B + b0) * q.R;
+    const Real* h = left_of<S>(hidden_, n, q.R, entering_ + ((s & 1) * L.B + b0) * q.R, q.R, left_ + member * left_row_);
     const CellForward<S, C> cell{L, taped_ || L.layer_norm};
     if (L.layer_norm) {
       product<S>(n, q.R, h, q.R, hidden_, packed_h_, q.R, 0, Begin::zero, nullptr, scratch, scratch_row_, 0, hidden_.count());
@@ -244,14 +252,15 @@ class Forward {
           }
       }
     }
-    if (L.P || C == Cell::gru_reset_before) second(cell, scratch, rows, n, b0);
+    if (L.P || C == Cell::gru_reset_before) second(cell, scratch, rows, n, b0, left_ + member * left_row_);
   }
 
   // The product that needs the whole of a first one: W_hr (o tanh c), or W_hn (r h).
-  void second(const CellForward<S, C>& cell, Real* scratch, const Row<Real>* rows, i64 n, i64 b0) {
+  void second(const CellForward<S, C>& cell, Real* scratch, const Row<Real>* rows, i64 n, i64 b0, Real* left) {
     const i64 N = second_.N;
+    const Real* between = left_of<S>(second_, n, L.H, between_ + b0 * L.H, L.H, left);
     for (i64 p = 0; p < second_.count(); ++p) {
-      product_panel<S>(n, L.H, between_ + b0 * L.H, L.H, second_, p, packed_2_, L.H, 0, Begin::zero, nullptr, scratch, 4 * W);
+      product_panel<S>(n, L.H, between, L.H, second_, p, packed_2_, L.H, 0, Begin::zero, nullptr, scratch, 4 * W);
       for (i64 r = 0; r < n; ++r)
         for (i64 u = p * 4 * W; u < (p + 1) * 4 * W && u < N; u += W)
           cell.second(rows[r], scratch + r * 4 * W + u - p * 4 * W, u, static_cast<int>(N - u < W ? N - u : W));
@@ -286,8 +295,8 @@ class Forward {
   Panels<S> input_, hidden_, second_;
   Plan plan_;
   bool passing_;  // one step of not too many rows: every panel of the weights is packed, used and forgotten
-  i64 scratch_row_ = 0, room_row_ = 0;
-  Array<Real> room_, packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;
+  i64 scratch_row_ = 0, room_row_ = 0, left_row_ = 0;
+  Array<Real> room_, left_, packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;
   Array<Row<Real>> rows_;
   Zones zones_;
   Meetings meetings_store_;

@@ -2,10 +2,11 @@
 // k = 0 upward, whatever the tile it falls into. So neither the number of threads, nor the rows beside it, nor the way K is
 // cut into blocks (a chain is put down in C and taken up again) changes a bit of it.
 //
-// B is packed into panels [panel][k][NV * width]; A is read row by row, or packed into tiles [k][rows of the tile].
+// B is packed into panels [panel][k][NV * width]; A is read row by row, or packed into tiles [k][rows of the tile]. Where
+// panels are split, the products are those of tiles.hpp, whose order of summation is another, and as fixed.
 #pragma once
 
-#include "unrolled/types.hpp"
+#include "pack.hpp"
 
 namespace unrolled {
 namespace {
@@ -15,80 +16,6 @@ template <class S>
 constexpr int tile_rows(int nv) {
   return S::registers >= 32 ? (nv == 4 ? 6 : 8) : (nv == 4 ? 3 : nv == 3 ? 4 : nv == 2 ? 6 : 8);
 }
-
-// How the columns of B lie in panels: consecutive, or `nv` gates of the same `width` units side by side.
-template <class S>
-struct Panels {
-  i64 N;         // columns in all; where gates stand side by side, of one gate
-  int nv;        // vectors in a panel
-  bool gated;    // vector v is gate v
-  i64 step() const { return nv * S::width; }
-  i64 units() const { return gated ? S::width : step(); }
-  i64 count() const { return ceil_div(N, units()); }
-  i64 size(i64 K) const { return count() * K * step(); }
-  // Where vector v of panel p begins among B's columns, and how many of its lanes exist.
-  i64 start(i64 p, int v) const { return gated ? v * N + p * S::width : p * step() + v * S::width; }
-  int lanes(i64 p, int v) const {
-    const i64 left = gated ? N - p * S::width : N - (p * step() + v * S::width);
-    return static_cast<int>(left < 0 ? 0 : left < S::width ? left : S::width);
-  }
-};
-
-// B[k][n] = src[n * ld + k]: a weight as torch keeps it, used as h W^T. Panels [p0, p1), of which `first` lies at `out`.
-template <class S>
-void pack_transposed(const Panels<S>& panels, i64 K, const typename S::Real* src, i64 ld, typename S::Real* out, i64 p0,
-                     i64 p1, i64 first = 0) {
-  constexpr int W = S::width;
-  const i64 step = panels.step();
-  for (i64 p = p0; p < p1; ++p)
-    for (int v = 0; v < panels.nv; ++v) {
-      const int lanes = panels.lanes(p, v);
-      const typename S::Real* from = src + panels.start(p, v) * ld;
-      typename S::Real* to = out + (p - first) * K * step + v * W;
-      i64 k0 = 0;
-      if constexpr (requires(typename S::Vec (&r)[W]) { S::transpose(r); }) {
-        for (; k0 < K; k0 += W) {
-          const int depth = static_cast<int>(K - k0 < W ? K - k0 : W);
-          typename S::Vec r[W];
-          if (lanes == W && depth == W) {
-            for (int n = 0; n < W; ++n) r[n] = S::load(from + n * ld + k0);
-          } else {
-            for (int n = 0; n < W; ++n) r[n] = n < lanes ? S::load_n(from + n * ld + k0, depth) : S::zero();
-          }
-          S::transpose(r);
-          for (int k = 0; k < depth; ++k) S::store(to + (k0 + k) * step, r[k]);
-        }
-      }
-      for (; k0 < K; k0 += 16) {  // 16 x W at a time: both sides stay in the first cache
-        const i64 k1 = k0 + 16 < K ? k0 + 16 : K;
-        for (i64 k = k0; k < k1; ++k)
-          for (int n = 0; n < W; ++n) to[k * step + n] = n < lanes ? from[n * ld + k] : 0;
-      }
-    }
-}
-
-// B[k][n] = row[n], times scale[n] where given; a missing row (null) is zeros. Panels [p0, p1).
-template <class S>
-void pack_row(const Panels<S>& panels, i64 K, i64 k, const typename S::Real* row, const typename S::Real* scale,
-              typename S::Real* out, i64 p0, i64 p1) {
-  constexpr int W = S::width;
-  const i64 step = panels.step();
-  for (i64 p = p0; p < p1; ++p)
-    for (int v = 0; v < panels.nv; ++v) {
-      typename S::Real* to = out + (p * K + k) * step + v * W;
-      const int lanes = panels.lanes(p, v);
-      const i64 start = panels.start(p, v);
-      if (!row || lanes == 0) {
-        S::store(to, S::zero());
-      } else {
-        auto a = lanes == W ? S::load(row + start) : S::load_n(row + start, lanes);
-        if (scale) a = S::mul(a, lanes == W ? S::load(scale + start) : S::load_n(scale + start, lanes));
-        S::store(to, a);
-      }
-    }
-}
-
-enum class Begin { zero, bias, load };  // what a chain starts from: 0, a row shared by all rows, or C itself
 
 // C (MR, NV * width) from A (MR, K) and one panel. a[r * row + k * along]; `tail` lanes of the last vector are C's.
 template <class S, int MR, int NV, bool Tiled>
@@ -141,16 +68,34 @@ TileFunction<S> tile_for(int mr, int nv) {
   return table[nv - 1][mr - 1];
 }
 
-// Where a tile's rows end when M rows are dealt out evenly: 32 rows in tiles of at most 6 are 6 6 5 5 5 5, not 6 6 6 6 6 2.
-inline i64 split(i64 M, i64 parts, i64 i) { return M * i / parts; }
+// The left side as products with these panels read it: its rows themselves, or split, in `room` (left_room() numbers). From
+// column `gap_at` on they lie `gap` numbers further, which is for split panels alone.
+template <class S>
+const typename S::Real* left_of(const Panels<S>& panels, i64 M, i64 K, const typename S::Real* a, i64 lda,
+                                typename S::Real* room, i64 gap_at = 0, i64 gap = 0) {
+  if constexpr (has_tiles<S>)
+    if (panels.split) {
+      split_left<S>(M, K, a, lda, room, gap ? gap_at : K, gap);
+      return room;
+    }
+  return a;
+}
+template <class S>
+i64 left_room(const Panels<S>& panels, i64 M, i64 K) {
+  return panels.split ? left_size(M, K) : 0;
+}
 
 // C = A B for one panel: A (M, K) with rows `lda` apart, C (M, the panel's columns) with rows `ldc` apart. The panels hold
 // K_all rows, of which [k_from, k_from + K) are used; a long K is cut so that a quarter MiB of the panel stays in L2.
-// With `ldb`, B is not packed: its rows lie `ldb` apart, and its columns are a multiple of the register's width.
+// Of split panels A is what left_of() made, and k_from a multiple of 32. With `ldb`, B is not packed: its rows lie `ldb` apart, and its columns are a multiple of the register's width.
 template <class S>
 void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels, i64 p,
                    const typename S::Real* packed, i64 K_all, i64 k_from, Begin begin, const typename S::Real* bias,
                    typename S::Real* c, i64 ldc, i64 ldb = 0) {
+  if constexpr (has_tiles<S>)
+    if (panels.split)
+      return product_tiles<S>(M, K, a, panels, p, K_all ? packed + p * panels.size_of_one(K_all) : packed, K_all ? K_all : K, k_from,
+                              begin, bias, c, ldc);
   const i64 step = panels.step(), row = ldb ? ldb : step;
   int nv = panels.nv;
   while (nv > 1 && panels.lanes(p, nv - 1) == 0) --nv;
@@ -189,17 +134,35 @@ void product(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& 
                      c + p * panels.step(), ldc, ldb);
 }
 
-// As product(), for many rows: blocks of rows whose A stays in the second cache while all panels pass.
+// Rows of A that stay in the second cache while all panels of product_tall() pass.
+constexpr i64 tall_depth = 512;  // and of split panels so many of its columns
+template <class S>
+i64 tall_rows(const Panels<S>& panels, i64 K) {
+  const i64 bytes = K > 0 ? K * static_cast<i64>(sizeof(typename S::Real)) : 1;
+  if (panels.split) return 192;
+  const i64 rows = 393216 / bytes;
+  return rows < 48 ? 48 : rows > 384 ? 384 : rows / 6 * 6;
+}
+template <class S>
+i64 tall_room(const Panels<S>& panels, i64 M, i64 K) {
+  return left_room(panels, smaller(M, tall_rows(panels, K)), smaller(K, tall_depth));
+}
+
+// As product(), for many rows; `room`: tall_room() numbers.
 template <class S>
 void product_tall(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels,
                   const typename S::Real* packed, i64 K_all, i64 k_from, Begin begin, const typename S::Real* bias,
-                  typename S::Real* c, i64 ldc, i64 p0, i64 p1, i64 ldb = 0) {
-  const i64 bytes = K * static_cast<i64>(sizeof(typename S::Real));
-  i64 rows = 393216 / (bytes ? bytes : 1);
-  rows = rows < 48 ? 48 : rows > 384 ? 384 : rows / 6 * 6;
-  for (i64 m = 0; m < M; m += rows)
-    product<S>(m + rows < M ? rows : M - m, K, a + m * lda, lda, panels, packed, K_all, k_from, begin, bias, c + m * ldc,
-               ldc, p0, p1, ldb);
+                  typename S::Real* c, i64 ldc, i64 p0, i64 p1, typename S::Real* room, i64 ldb = 0) {
+  const i64 rows = tall_rows(panels, K);
+  for (i64 m = 0; m < M; m += rows) {
+    const i64 some = m + rows < M ? rows : M - m;
+    const i64 depth = panels.split ? tall_depth : K;
+    for (i64 k = 0, deep; k < K; k += deep) {
+      deep = smaller(K - k, depth);
+      product<S>(some, deep, left_of<S>(panels, some, deep, a + m * lda + k, lda, room), lda, panels, packed, K_all, k_from + k,
+                 k ? Begin::load : begin, bias, c + m * ldc, ldc, p0, p1, ldb);
+    }
+  }
 }
 
 // One product of product_outer(): packed B (K, N) and the C (M, N) it is added to.
@@ -219,7 +182,22 @@ i64 tiles_apart(i64 K) {
 }
 template <class S>
 i64 tiles_size(i64 K, i64 chunk) {
-  return ceil_div(chunk, tile_rows<S>(4)) * tiles_apart<S>(K);
+  const i64 size = ceil_div(chunk, tile_rows<S>(4)) * tiles_apart<S>(K);
+  return has_tiles<S> ? larger(size, left_size(chunk, K)) : size;
+}
+
+// The columns [c0, c1) of A, split, against all panels of each target.
+template <class S>
+void outer_tiles(i64 K, const float* a, i64 lda, i64 c0, i64 c1, float* tiles, const Target<S>* targets, int count, bool fresh) {
+  for (i64 m = c0; m < c1; m += 16)
+    split_columns<S>(K, a + m, lda, static_cast<int>(c1 - m < 16 ? c1 - m : 16),
+                     reinterpret_cast<unsigned char*>(tiles + left_size(m - c0, K)));
+  for (int j = 0; j < count; ++j) {
+    const Target<S>& to = targets[j];
+    for (i64 p = 0; p < to.panels.count(); ++p)
+      product_tiles<S>(c1 - c0, K, tiles, to.panels, p, to.packed + p * to.panels.size_of_one(K), K, 0,
+                       fresh ? Begin::zero : Begin::load, nullptr, to.c + c0 * to.ldc + p * to.panels.step(), to.ldc);
+  }
 }
 
 // C += A^T B over a block of K rows, for each target: A is (K, M) with rows `lda` apart, of which columns [m0, m1) are done.
@@ -232,6 +210,11 @@ void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, ty
   const i64 apart = tiles_apart<S>(K);
   for (i64 c0 = m0; c0 < m1; c0 += chunk) {
     const i64 c1 = c0 + chunk < m1 ? c0 + chunk : m1, n = ceil_div(c1 - c0, rows);
+    if constexpr (has_tiles<S>)
+      if (targets[0].panels.split) {
+        outer_tiles<S>(K, a, lda, c0, c1, tiles, targets, count, fresh);
+        continue;
+      }
     for (i64 k = 0; k < K; ++k) {
       const typename S::Real* row = a + k * lda + c0;
       // Rows lie pages apart, where no processor looks ahead by itself.

@@ -18,7 +18,7 @@ class Head {
   static constexpr i64 depth = 512, chunk = 96;  // rows packed at a time, and columns of the scores
 
  public:
-  Head(const HeadCall<Real>& call, int threads) : c(call), scores_{c.V, 4, false}, inputs_{c.H, 4, false} {
+  Head(const HeadCall<Real>& call, int threads) : c(call), scores_{c.V, 4, false, splits<S>(c.V, c.H)}, inputs_{c.H, 4, false, scores_.split} {
     const double flops = 6.0 * static_cast<double>(c.M) * static_cast<double>(c.H) * static_cast<double>(c.V);
     const int worth = static_cast<int>(flops / 80e3 / 80.0 * (sizeof(Real) / 4.0)) + 1;
     threads_ = worth < threads ? worth : threads;
@@ -29,6 +29,8 @@ class Head {
     packed_w_ = Array<Real>(scores_.size(c.H));
     packed_t_ = Array<Real>(inputs_.size(c.V));
     packed_h_ = Array<Real>(inputs_.size(c.M < depth ? c.M : depth));
+    left_row_ = larger(tall_room(scores_, c.M, c.H), tall_room(inputs_, c.M, c.V));
+    left_ = Array<Real>(threads_ * left_row_);
     logits_ = Array<Real>(c.M * c.V);
     nats_ = Array<double>(c.M);
     tiles_ = Array<Real>(threads_ * tiles_size<S>(c.M < depth ? c.M : depth, chunk));
@@ -41,22 +43,22 @@ class Head {
 
  private:
   void work(Member& me) {
+    [[maybe_unused]] Session<S> session;
+    Real* left = left_ + me.index * left_row_;
     const auto from = [&](i64 n) { return split(n, me.size, me.index); };
     const auto to = [&](i64 n) { return split(n, me.size, me.index + 1); };
     pack_transposed<S>(scores_, c.H, c.w, c.H, packed_w_, from(scores_.count()), to(scores_.count()));
-    for (i64 v = from(c.V); v < to(c.V); ++v)
-      pack_row<S>(inputs_, c.V, v, c.w + v * c.H, nullptr, packed_t_, 0, inputs_.count());
+    pack_rows<S>(inputs_, c.V, me, [this](i64 v) { return Source<Real>{c.w + v * c.H}; }, packed_t_);
     me.barrier.wait();
     const i64 m0 = from(c.M), m1 = to(c.M);
     product_tall<S>(m1 - m0, c.H, c.h + m0 * c.H, c.H, scores_, packed_w_, c.H, 0, Begin::bias, c.bias,
-                    logits_ + m0 * c.V, c.V, 0, scores_.count());
+                    logits_ + m0 * c.V, c.V, 0, scores_.count(), left);
     for (i64 m = m0; m < m1; ++m) nats_[m] = softmax(logits_ + m * c.V, c.targets[m]);
     product_tall<S>(m1 - m0, c.V, logits_ + m0 * c.V, c.V, inputs_, packed_t_, c.V, 0, Begin::zero, nullptr,
-                    c.d_h + m0 * c.H, c.H, 0, inputs_.count());
+                    c.d_h + m0 * c.H, c.H, 0, inputs_.count(), left);
     for (i64 k0 = 0; k0 < c.M; k0 += depth) {
       const i64 K = c.M - k0 < depth ? c.M - k0 : depth;
-      for (i64 k = from(K); k < to(K); ++k)
-        pack_row<S>(inputs_, K, k, c.h + (k0 + k) * c.H, nullptr, packed_h_, 0, inputs_.count());
+      pack_rows<S>(inputs_, K, me, [this, k0](i64 k) { return Source<Real>{c.h + (k0 + k) * c.H}; }, packed_h_);
       me.barrier.wait();  // also: every member's scores are gradients now
       const Target<S> target{inputs_, packed_h_, c.d_w, c.H};
       product_outer<S>(K, logits_ + k0 * c.V, c.V, from(c.V), to(c.V), tiles_ + me.index * tiles_size<S>(K, chunk), chunk,
@@ -96,7 +98,8 @@ class Head {
   const HeadCall<Real>& c;
   Panels<S> scores_, inputs_;
   int threads_;
-  Array<Real> packed_w_, packed_t_, packed_h_, logits_, tiles_;
+  i64 left_row_ = 0;
+  Array<Real> left_, packed_w_, packed_t_, packed_h_, logits_, tiles_;
   Array<double> nats_;
 };
 

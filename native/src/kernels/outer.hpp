@@ -22,28 +22,32 @@ template <class S, Cell C>
 class Outer {
   using Real = typename S::Real;
   static constexpr i64 G = gates_of(C), Q = taped_of(C);
-  static constexpr i64 depth = 512, chunk = 96;  // rows packed at a time, and columns of A: together they fit L2
+  // Rows packed at a time, and columns of A: together they fit L2.
+  static constexpr i64 depth = 512, chunk = has_tiles<S> ? 192 : 96;
 
  public:
   Outer(const Layer<Real>& layer, const Gradients<Real>& grads, const Sequence<Real>& sequence, i64 rows, int threads)
       : L(layer), D(grads), q(sequence), GH(G * L.H), QH(Q * L.H), rows_(rows), threads_(threads),
-        table_(L.ids && D.d_w_ih && L.I <= L.T * L.B), input_{L.I, 4, false}, hidden_{q.R, 4, false},
-        inner_{L.H, 4, false}, direct_(L.T * L.B <= few_rows && L.I % S::width == 0 ? L.I : 0) {}
+        table_(L.ids && D.d_w_ih && L.I <= L.T * L.B), input_{L.I, 4, false, splits<S>(GH, L.I)},
+        x_{L.I, 4, false, input_.split && L.T * L.B > few_rows}, h_{q.R, 4, false, splits<S>(GH, q.R) && L.T * L.B > few_rows},
+        inner_{L.H, 4, false, splits<S>(L.P ? L.P : L.H, L.H) && h_.split},
+        direct_(L.T * L.B <= few_rows && L.I % S::width == 0 && !input_.split ? L.I : 0), passing_(input_.split && L.T * L.B <= few_rows) {}
 
   void allocate() {
     const i64 K = rows_ < depth ? rows_ : depth;
-    packed_ih_ = Array<Real>(D.dx && !direct_ ? input_.size(GH) : 0);
-    packed_x_ = Array<Real>(D.d_w_ih && !L.ids ? input_.size(K) : 0);
-    packed_h_ = Array<Real>(D.d_w_hh ? hidden_.size(K) : 0);
+    packed_ih_ = Array<Real>(!D.dx || direct_ ? 0 : passing_ ? threads_ * input_.size_of_one(GH) : input_.size(GH));
+    packed_x_ = Array<Real>(D.d_w_ih && !L.ids ? x_.size(K) : 0);
+    packed_h_ = Array<Real>(D.d_w_hh ? h_.size(K) : 0);
+    left_row_ = !D.dx ? 0 : passing_ ? left_room(input_, rows_, GH) : tall_room(input_, rows_, GH);
+    left_ = Array<Real>(threads_ * left_row_);
     packed_2_ = Array<Real>(L.P || C == Cell::gru_reset_before ? inner_.size(K) : 0);
     tiles_ = Array<Real>(threads_ * tiles_size<S>(K, chunk));
     by_id_ = Array<Real>(table_ ? L.I * GH : 0);
   }
 
   void prepare(Member& me) {
-    if (D.dx && !direct_)
-      for (i64 k = from(GH, me); k < to(GH, me); ++k)
-        pack_row<S>(input_, GH, k, L.w_ih + k * L.I, nullptr, packed_ih_, 0, input_.count());
+    if (D.dx && !direct_ && !passing_)
+      pack_rows<S>(input_, GH, me, [this](i64 k) { return Source<Real>{L.w_ih + k * L.I}; }, packed_ih_);
     if (table_)
       for (i64 i = from(L.I, me) * GH; i < to(L.I, me) * GH; ++i) by_id_[i] = 0;
     else if (L.ids && D.d_w_ih)
@@ -59,11 +63,7 @@ class Outer {
         for (i64 j = 0; j < GH; ++j) D.d_gates[(low * L.B + m) * GH + j] = k.d_bar[m * QH + j];
     sums(me, low, M, fresh, k);
     if (L.layer_norm) d_x = k.d_u + rows_ * GH, ld = GH;
-    if (D.dx) {
-      const i64 m0 = from(M, me), m1 = to(M, me);
-      product_tall<S>(m1 - m0, GH, d_x + m0 * ld, ld, input_, direct_ ? L.w_ih : packed_ih_.get(), GH, 0, Begin::zero, nullptr,
-                      D.dx + low * D.dx_step + m0 * D.dx_row, D.dx_row, 0, input_.count(), direct_);
-    }
+    if (D.dx) through_input(me, low, M, d_x, ld);
     if (L.ids && D.d_w_ih) scatter(me, low, M, d_x, ld);
     const bool any = packed_x_.get() || packed_h_.get() || D.d_w_hr;
     for (i64 m0 = 0; m0 < M && any; m0 += depth) {
@@ -101,6 +101,26 @@ class Outer {
       column_sums<S>(M, {Columns<Real>{k.d_scaled, two, D.d_shift_c, k.d_scaled + H, two, D.d_gain_c}}, from(H, me), to(H, me), fresh);
   }
 
+  // dx = d_bar W_ih: each member a share of the rows, or of the panels where rows are few.
+  void through_input(Member& me, i64 low, i64 M, const Real* d_x, i64 ld) const {
+    const bool few = M < 24 * me.size;
+    const i64 m0 = few ? 0 : from(M, me), m1 = few ? M : to(M, me), count = input_.count();
+    const i64 p0 = few ? from(count, me) : 0, p1 = few ? to(count, me) : count;
+    Real *left = left_ + me.index * left_row_, *dx = D.dx + low * D.dx_step;
+    if constexpr (has_tiles<S>)
+      if (passing_) {  // a panel of the weight is split, used and forgotten
+        Real* room = packed_ih_ + me.index * input_.size_of_one(GH);
+        const Real* split = left_of<S>(input_, M, GH, d_x, ld, left);
+        for (i64 p = p0; p < p1; ++p) {
+          split_rows<S>(input_, GH, 0, GH, [this](i64 k) { return Source<Real>{L.w_ih + k * L.I}; }, room, p, p + 1, p);
+          product_tiles<S>(M, GH, split, input_, p, room, GH, 0, Begin::zero, nullptr, dx + p * input_.step(), D.dx_row);
+        }
+        return;
+      }
+    product_tall<S>(m1 - m0, GH, d_x + m0 * ld, ld, input_, direct_ ? L.w_ih : packed_ih_.get(), GH, 0, Begin::zero, nullptr,
+                    dx + m0 * D.dx_row, D.dx_row, p0, p1, left, direct_);
+  }
+
   // Token input: rows of d_x are added to their id's, each member a share of the columns, in the order of the rows.
   void scatter(Member& me, i64 low, i64 M, const Real* d_x, i64 ld) {
     const i64 c0 = from(GH, me), c1 = to(GH, me);
@@ -117,23 +137,25 @@ class Outer {
 
   // Rows [m0, m0 + K) of what stands on the other side of d_bar: x, h as the product read it, and the inner h.
   void pack(Member& me, i64 low, i64 m0, i64 K, const Block<Real>& block) {
-    for (i64 k = from(K, me); k < to(K, me); ++k) {
+    // What stands in the padding must reach nothing, NaN included.
+    const auto x = [&](i64 k) {
       const i64 m = m0 + k, t = low + m / L.B, b = m % L.B;
-      const bool valid = q.valid(t, b);  // what stands in the padding must reach nothing, NaN included
-      if (packed_x_.get())
-        pack_row<S>(input_, K, k, valid ? L.x + t * L.x_step + b * L.x_row : nullptr, nullptr, packed_x_, 0, input_.count());
-      if (packed_h_.get())
-        pack_row<S>(hidden_, K, k, valid && !q.cut(t, b) ? q.h_before(t, b) : nullptr, L.mask ? L.mask + b * q.R : nullptr,
-                    packed_h_, 0, hidden_.count());
-      if (packed_2_.get()) pack_row<S>(inner_, K, k, block.made + m * L.H, nullptr, packed_2_, 0, inner_.count());
-    }
+      return Source<Real>{q.valid(t, b) ? L.x + t * L.x_step + b * L.x_row : nullptr};
+    };
+    const auto h = [&](i64 k) {
+      const i64 m = m0 + k, t = low + m / L.B, b = m % L.B;
+      return Source<Real>{q.valid(t, b) && !q.cut(t, b) ? q.h_before(t, b) : nullptr, L.mask ? L.mask + b * q.R : nullptr};
+    };
+    if (packed_x_.get()) pack_rows<S>(x_, K, me, x, packed_x_);
+    if (packed_h_.get()) pack_rows<S>(h_, K, me, h, packed_h_);
+    if (packed_2_.get()) pack_rows<S>(inner_, K, me, [&](i64 k) { return Source<Real>{block.made + (m0 + k) * L.H}; }, packed_2_);
   }
 
   void weights(Member& me, i64 m0, i64 K, bool fresh, const Block<Real>& k, const Real* d_x, i64 ld) {
     Real* tiles = tiles_ + me.index * tiles_size<S>(K_max(), chunk);
     // Shares in whole tiles of rows; those in front of a GRU's n, and n.
     const i64 H = L.H, c0 = share(GH, me.index, me.size), c1 = share(GH, me.index + 1, me.size);
-    const Target<S> x{input_, packed_x_, D.d_w_ih, L.I}, h{hidden_, packed_h_, D.d_w_hh, q.R};
+    const Target<S> x{x_, packed_x_, D.d_w_ih, L.I}, h{h_, packed_h_, D.d_w_hh, q.R};
     const Real* d_h = L.layer_norm ? k.d_u + m0 * GH : k.d_bar + m0 * QH;
     const Real* d_in = d_x + m0 * ld;
     const auto part = [&](i64 a, i64 b) {  // the share as far as it lies in [a, b)
@@ -144,7 +166,7 @@ class Outer {
     };
     const bool apart = (C == Cell::gru && !L.layer_norm) || C == Cell::gru_reset_before;  // n's rows meet something else
     const auto both = part(0, apart ? 2 * H : GH), last = part(apart ? 2 * H : GH, GH);
-    if (packed_x_.get() && packed_h_.get() && !L.layer_norm) {
+    if (packed_x_.get() && packed_h_.get() && !L.layer_norm && x_.split == h_.split) {
       const Target<S> targets[] = {x, h};
       product_outer<S>(K, d_in, ld, both.a, both.b, tiles, chunk, targets, 2, fresh);
     } else {
@@ -166,7 +188,7 @@ class Outer {
 
   i64 K_max() const { return rows_ < depth ? rows_ : depth; }
   static i64 share(i64 n, int i, int size) {
-    const i64 at = round_up(split(n, size, i), tile_rows<S>(4));
+    const i64 at = round_up(split(n, size, i), has_tiles<S> ? 96 : tile_rows<S>(4));  // 96: whole tiles of either kind
     return at < n ? at : n;
   }
 
@@ -176,9 +198,10 @@ class Outer {
   i64 GH, QH, rows_;
   int threads_;
   bool table_;
-  Panels<S> input_, hidden_, inner_;
-  i64 direct_;  // as in Backward, for dx
-  Array<Real> packed_ih_, packed_x_, packed_h_, packed_2_, tiles_, by_id_;
+  Panels<S> input_, x_, h_, inner_;  // of W_ih for dx; of what the weights' gradients take
+  i64 direct_, left_row_ = 0;        // direct_ and passing_ as in Backward, for dx
+  bool passing_;
+  Array<Real> left_, packed_ih_, packed_x_, packed_h_, packed_2_, tiles_, by_id_;
 };
 
 }  // namespace

@@ -1,8 +1,6 @@
 // What forward and backward share: the order of reading, who is valid and cut, what stood before, how work is dealt out.
 #pragma once
 
-#include <algorithm>
-
 #include "unrolled/memory.hpp"
 #include "unrolled/recurrent.hpp"
 #include "unrolled/threads.hpp"
@@ -28,7 +26,7 @@ struct Sequence {
 
   explicit Sequence(const Layer<Real>& layer)
       : L(layer), R(layer.P ? layer.P : layer.H), G(gates_of(layer.cell)), Q(taped_of(layer.cell)),
-        steps(std::max<i64>((layer.layer_norm ? block_rows_normed : block_rows) / layer.B, 1)) {}
+        steps(larger((layer.layer_norm ? block_rows_normed : block_rows) / layer.B, 1)) {}
 
   // The step that is read s-th, and the one read before it.
   i64 time(i64 s) const { return L.reverse ? L.T - 1 - s : s; }

@@ -75,13 +75,16 @@ void activate_of(int which, const typename S::Real* x, typename S::Real* y, i64 
 template <class S>
 void product_of(i64 M, i64 N, i64 K, const typename S::Real* a, const typename S::Real* b, typename S::Real* c, int threads) {
   using Real = typename S::Real;
-  const Panels<S> panels{N, 4, false};
-  Array<Real> packed(panels.size(K));
+  const Panels<S> panels{N, 4, false, splits<S>(N, K)};
+  const i64 room = tall_room(panels, M, K);
+  Array<Real> packed(panels.size(K)), left(threads * room);
   auto task = [&](Member& me) {
+    [[maybe_unused]] Session<S> session;
     pack_transposed<S>(panels, K, b, K, packed, split(panels.count(), me.size, me.index), split(panels.count(), me.size, me.index + 1));
     me.barrier.wait();
     const i64 m0 = split(M, me.size, me.index), m1 = split(M, me.size, me.index + 1);
-    product_tall<S>(m1 - m0, K, a + m0 * K, K, panels, packed, K, 0, Begin::zero, nullptr, c + m0 * N, N, 0, panels.count());
+    product_tall<S>(m1 - m0, K, a + m0 * K, K, panels, packed, K, 0, Begin::zero, nullptr, c + m0 * N, N, 0, panels.count(),
+                    left + me.index * room);
   };
   parallel(threads, task);
 }
@@ -98,7 +101,11 @@ const Kernels<typename S::Real>& table_of() {
 
 #define UNROLLED_JOIN2(a, b) a##b
 #define UNROLLED_JOIN(a, b) UNROLLED_JOIN2(a, b)
+#if defined(UNROLLED_ISA_TILES)  // of float alone
+const Kernels<float>& UNROLLED_JOIN(UNROLLED_ISA_NAME, _float)() { return table_of<F32Tiles>(); }
+#else
 const Kernels<float>& UNROLLED_JOIN(UNROLLED_ISA_NAME, _float)() { return table_of<F32>(); }
 const Kernels<double>& UNROLLED_JOIN(UNROLLED_ISA_NAME, _double)() { return table_of<F64>(); }
+#endif
 
 }  // namespace unrolled
