@@ -19,7 +19,7 @@ class Backward {
       : L(layer), D(grads), q(layer), run_{team_size(layer, q.R, 2, run.threads), run.stop, run.context}, stop_(run_), GH(G * L.H), QH(Q * L.H),
         rows_max_((q.steps < L.T ? q.steps : L.T) * L.B), hidden_{q.R, 4, false, C != Cell::gru_reset_before && splits<S>(GH, q.R)}, inner_{L.H, 4, false, L.P && splits<S>(L.P, L.H)},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real), hidden_.count(),
-                   L.layer_norm || L.P || C == Cell::gru_reset_before, run_.threads)),
+                   L.layer_norm || L.P || C == Cell::gru_reset_before, run_.threads, hidden_.split)),
         direct_(L.T * L.B <= few_rows && q.R % W == 0 && !hidden_.split ? q.R : 0), passing_(hidden_.split && L.T == 1 && L.B <= 128),
         packing_(!direct_ && !passing_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before)), outer_(L, D, q, rows_max_, run_.threads) {}
 
@@ -198,12 +198,12 @@ class Backward {
         continue;
       }
       const Real *norms = rows[r].norms, *d_bar = rows[r].d_bar;
-      normalise_backward<S>(d_bar, L.gain_ih, norms, norms[2 * GH], GH, d_in);
+      normalise_backward<S>(d_bar, L.gain_ih, norms, norms[2 * GH], GH, norms_size(C, L.H), d_in);
       if (C == Cell::gru) {  // r z and n behind the reset gate side by side
         for (i64 j = 0; j < GH; ++j) d_u[j] = d_bar[j < 2 * L.H ? j : j + L.H];
         d_bar = d_u;
       }
-      normalise_backward<S>(d_bar, L.gain_hh, norms + GH, norms[2 * GH + 1], GH, d_u);
+      normalise_backward<S>(d_bar, L.gain_hh, norms + GH, norms[2 * GH + 1], GH, norms_size(C, L.H), d_u);
     }
     return out;
   }

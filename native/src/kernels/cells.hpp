@@ -27,17 +27,21 @@ struct Row {
   const Zones::Bits* zone_c;
 };
 
-// n in the place of x; gain and shift applied: n * gain + shift. The normalised row and 1/sigma go to the tape if there is one.
+// n in the place of x; gain and shift applied: n * gain + shift. The normalised row and 1/sigma go to the tape if there is
+// one, whose next row lies `apart` numbers further: it comes closer meanwhile.
 template <class S>
 void normalise(typename S::Real* x, i64 N, const typename S::Real* gain, const typename S::Real* shift,
-               typename S::Real* normed, typename S::Real* inverse) {
+               typename S::Real* normed, typename S::Real* inverse, i64 apart) {
   typename S::Real mean, inv;
   moments<S>(x, N, mean, inv);
   if (inverse) *inverse = inv;
   for (i64 j = 0; j < N; j += S::width) {
     const int n = static_cast<int>(N - j < S::width ? N - j : S::width);
     const auto a = S::mul(S::sub(take<S>(x + j, n), S::set1(mean)), S::set1(inv));
-    if (normed) put<S>(normed + j, a, n);
+    if (normed) {
+      __builtin_prefetch(normed + apart + j, 1);
+      put<S>(normed + j, a, n);
+    }
     const auto scaled = S::mul(a, take<S>(gain + j, n));
     put<S>(x + j, shift ? S::add(scaled, take<S>(shift + j, n)) : scaled, n);
   }
@@ -113,7 +117,7 @@ struct CellForward {
       for (i64 j = 0; row.norms && j < norms_size(C, H); ++j) row.norms[j] = 0;  // they meet zero gradients: never a NaN
       return;
     }
-    normalise<S>(u_row, GH, L.gain_hh, L.b_hh, row.norms ? row.norms + GH : nullptr, row.norms ? row.norms + 2 * GH + 1 : nullptr);
+    normalise<S>(u_row, GH, L.gain_hh, L.b_hh, row.norms ? row.norms + GH : nullptr, row.norms ? row.norms + 2 * GH + 1 : nullptr, norms_size(C, H));
     if constexpr (C != Cell::lstm) {
       for (i64 u = 0; u < H; u += S::width) units(row, u_row + u, H, u, lanes(u, H));
     } else {

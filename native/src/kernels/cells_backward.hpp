@@ -134,7 +134,7 @@ struct CellBackward {
       sum = S::add(sum, d_n);
       sum_n = S::fma(d_n, normed, sum_n);
     }
-    const Vec mean_d = S::set1(total(sum) / static_cast<Real>(H)), mean_dn = S::set1(total(sum_n) / static_cast<Real>(H));
+    const Vec mean_d = S::set1(total<S>(sum) / static_cast<Real>(H)), mean_dn = S::set1(total<S>(sum_n) / static_cast<Real>(H));
     for (i64 u = 0; u < H; u += S::width) {
       const int n = lanes(u);
       const Vec d_n = S::mul(take<S>(row.d_scaled + u, n), take<S>(L.gain_c + u, n));
@@ -143,12 +143,6 @@ struct CellBackward {
     }
   }
 
-  static Real total(Vec a) {
-    Real lane[S::width], sum = 0;
-    S::store(lane, a);
-    for (int j = 0; j < S::width; ++j) sum += lane[j];
-    return sum;
-  }
 
  private:
   int lanes(i64 u) const { return static_cast<int>(L.H - u < S::width ? L.H - u : S::width); }
@@ -202,17 +196,21 @@ struct CellBackward {
 // Through a layer norm over a row of N: d_u = 1/sigma (d_n - mean(d_n) - n mean(d_n n)), d_n = d * gain.
 template <class S>
 void normalise_backward(const typename S::Real* d, const typename S::Real* gain, const typename S::Real* normed,
-                        typename S::Real inverse, i64 N, typename S::Real* d_u) {
+                        typename S::Real inverse, i64 N, i64 apart, typename S::Real* d_u) {
   using Real = typename S::Real;
-  auto sum = S::zero(), sum_n = S::zero();
-  for (i64 j = 0; j < N; j += S::width) {
-    const int n = static_cast<int>(N - j < S::width ? N - j : S::width);
-    const auto d_n = S::mul(take<S>(d + j, n), take<S>(gain + j, n));
-    sum = S::add(sum, d_n);
-    sum_n = S::fma(d_n, take<S>(normed + j, n), sum_n);
-  }
-  using Totals = CellBackward<S, Cell::lstm>;
-  const auto mean = S::set1(Totals::total(sum) / static_cast<Real>(N)), mean_n = S::set1(Totals::total(sum_n) / static_cast<Real>(N));
+  constexpr int W = S::width;
+  typename S::Vec sum[2] = {S::zero(), S::zero()}, sum_n[2] = {S::zero(), S::zero()};  // two chains each: one would wait for itself
+  for (i64 j = 0; j < N; j += 2 * W)
+    for (int k = 0; k < 2 && j + k * W < N; ++k) {
+      const i64 at = j + k * W;
+      const int n = static_cast<int>(N - at < W ? N - at : W);
+      const auto d_n = S::mul(take<S>(d + at, n), take<S>(gain + at, n));
+      sum[k] = S::add(sum[k], d_n);
+      __builtin_prefetch(normed + apart + at);  // of the row that follows
+      sum_n[k] = S::fma(d_n, take<S>(normed + at, n), sum_n[k]);
+    }
+  const auto mean = S::set1(total<S>(S::add(sum[0], sum[1])) / static_cast<Real>(N)),
+             mean_n = S::set1(total<S>(S::add(sum_n[0], sum_n[1])) / static_cast<Real>(N));
   for (i64 j = 0; j < N; j += S::width) {
     const int n = static_cast<int>(N - j < S::width ? N - j : S::width);
     const auto d_n = S::mul(take<S>(d + j, n), take<S>(gain + j, n));

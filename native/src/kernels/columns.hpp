@@ -28,18 +28,29 @@ void column_sums(i64 K, const Columns<typename S::Real> (&of)[N], i64 m0, i64 m1
       if (c.sums) c.sums[m] = 0;
       if (c.products) c.products[m] = 0;
     }
-  for (i64 k = 0; k < K; ++k)
+  constexpr i64 together = 4;  // rows for which a sum is fetched and put back once
+  for (i64 k0 = 0; k0 < K; k0 += together) {
+    const i64 k1 = K - k0 < together ? K : k0 + together;
     for (const auto& c : of) {
       if (!c.sums && !c.products) continue;
-      const Real* row = c.a + k * c.lda;
-      for (i64 m = m0; m < m1; m += S::width) __builtin_prefetch(row + 2 * c.lda + m);  // rows lie pages apart
-      for (i64 m = m0; c.sums && m < m1; m += S::width)
-        put<S>(c.sums + m, S::add(take<S>(c.sums + m, lanes(m)), take<S>(row + m, lanes(m))), lanes(m));
-      if (!c.products) continue;
-      const Real* normed = c.normed + k * c.ldn;
-      for (i64 m = m0; m < m1; m += S::width)
-        put<S>(c.products + m, S::fma(take<S>(row + m, lanes(m)), take<S>(normed + m, lanes(m)), take<S>(c.products + m, lanes(m))), lanes(m));
+      for (i64 m = m0; m < m1; m += S::width) {
+        const int n = lanes(m);
+        auto sum = c.sums ? take<S>(c.sums + m, n) : S::zero(), product = c.products ? take<S>(c.products + m, n) : S::zero();
+        for (i64 k = k0; k < k1; ++k) {
+          const Real* row = c.a + k * c.lda + m;
+          __builtin_prefetch(row + together * c.lda);  // rows lie pages apart
+          const auto a = take<S>(row, n);
+          sum = S::add(sum, a);
+          if (!c.products) continue;
+          const Real* normed = c.normed + k * c.ldn + m;
+          __builtin_prefetch(normed + together * c.ldn);
+          product = S::fma(a, take<S>(normed, n), product);
+        }
+        if (c.sums) put<S>(c.sums + m, sum, n);
+        if (c.products) put<S>(c.products + m, product, n);
+      }
     }
+  }
 }
 
 }  // namespace

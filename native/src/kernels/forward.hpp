@@ -28,7 +28,7 @@ class Forward {
                                    : Panels<S>{L.H, G > 1 ? static_cast<int>(G) : 4, G > 1, splits<S>(GH, q.R)}),
         second_{L.P ? L.P : L.H, 4, false, L.P && splits<S>(L.P, L.H)},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real),
-                   ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads)),
+                   ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads, hidden_.split)),
         passing_(L.T == 1 && L.B <= passing_rows && !L.layer_norm && (plan_.groups == 1 || !whole_rows_)) {
     if (passing_ && !whole_rows_)  // lanes share the panels: each is packed once
       plan_ = {1, static_cast<int>(smaller(run_.threads, hidden_.count()))};
@@ -168,7 +168,7 @@ class Forward {
                            out + p * step, QH);
     } else if (M >= 24 * me.size || L.layer_norm) {
       const i64 m0 = split(M, me.size, me.index), m1 = split(M, me.size, me.index + 1);
-      const i64 some = L.layer_norm ? 96 : m1 - m0;  // rows are normalised while they lie in the second cache
+      const i64 some = L.layer_norm ? (input_.split ? 192 : 96) : m1 - m0;  // rows are normalised while they lie in the second cache
       for (i64 m = m0, end; m < m1; m = end) {
         end = m1 - m < some ? m1 : m + some;
         product_tall<S>(end - m, L.I, x + m * L.x_row, L.x_row, input_, packed_x_, L.I, 0, begin, bias_x_, out + m * QH, QH, 0,
@@ -186,7 +186,7 @@ class Forward {
     if (!L.layer_norm) return;
     for (i64 m = m0; m < m1; ++m) {
       Real* norms = L.norms ? L.norms + (low * L.B + m) * norms_size(C, L.H) : nullptr;
-      normalise<S>(out + m * QH, GH, L.gain_ih, L.b_ih, norms, norms ? norms + 2 * GH : nullptr);
+      normalise<S>(out + m * QH, GH, L.gain_ih, L.b_ih, norms, norms ? norms + 2 * GH : nullptr, norms_size(C, L.H));
     }
   }
 
@@ -233,7 +233,10 @@ class Forward {
     const CellForward<S, C> cell{L, taped_ || L.layer_norm};
     if (L.layer_norm) {
       product<S>(n, q.R, h, q.R, hidden_, packed_h_, q.R, 0, Begin::zero, nullptr, scratch, scratch_row_, 0, hidden_.count());
-      for (i64 r = 0; r < n; ++r) cell.normalised(rows[r], scratch + r * scratch_row_);
+      for (i64 r = 0; r < n; ++r) {
+        for (i64 u = 0; r + 1 < n && u < L.H; u += W) cell.expect(rows[r + 1], u);
+        cell.normalised(rows[r], scratch + r * scratch_row_);
+      }
     } else {
       const Begin begin = C == Cell::gru && L.b_hh ? Begin::bias : Begin::zero;
       const i64 units = hidden_.units(), step = hidden_.step();

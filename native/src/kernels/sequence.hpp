@@ -63,8 +63,10 @@ struct Plan {
 };
 
 // Cycles of one step, roughly, for a division: arithmetic by tiles, or the panels' bytes from the cache they lie in.
-inline double step_cost(i64 rows, double panel_bytes, int lanes) {
+inline double step_cost(i64 rows, double panel_bytes, int lanes, bool split = false) {
   const double bytes = panel_bytes / lanes;
+  if (split && panel_bytes > 1.3e6)  // beyond the second cache: half as many bytes again, and tiles of 16 rows, best in pairs
+    return bytes * 1.5 / 9.0 + bytes / 21.0 * (rows > 16 ? static_cast<double>(ceil_div(rows, 16)) : 1.3) + (lanes > 1 ? 1500.0 : 0.0);
   const double from_memory = bytes / (bytes < 700e3 ? 24.0 : 9.0);
   const double arithmetic = bytes / 64.0 * static_cast<double>(rows < 3 ? 3 : rows);
   return (arithmetic > from_memory ? arithmetic : from_memory) + (lanes > 1 ? 1500.0 : 0.0);
@@ -72,14 +74,14 @@ inline double step_cost(i64 rows, double panel_bytes, int lanes) {
 
 // Of two plans that cost about the same, the one with more groups: lanes meet at every step and read each other's units,
 // which takes several times as long where the processors share no cache.
-inline Plan plan(i64 B, double panel_bytes, i64 panels, bool whole_rows, int threads) {
+inline Plan plan(i64 B, double panel_bytes, i64 panels, bool whole_rows, int threads, bool split = false) {
   Plan best{1, 1};
-  double cost = step_cost(B, panel_bytes, 1);
+  double cost = step_cost(B, panel_bytes, 1, split);
   const int most = static_cast<int>(B < 64 ? B : 64);
   for (int groups = threads < most ? threads : most; groups > 0; --groups) {
     int lanes = whole_rows ? 1 : threads / groups;
     if (lanes > panels) lanes = static_cast<int>(panels);
-    const double found = step_cost(ceil_div(B, groups), panel_bytes, lanes);
+    const double found = step_cost(ceil_div(B, groups), panel_bytes, lanes, split);
     if (found < cost * 0.95) {
       best = {groups, lanes};
       cost = found;
@@ -119,30 +121,41 @@ void put(typename S::Real* p, typename S::Vec a, int n) {
     S::store_n(p, a, n);
 }
 
-// n numbers to normalise: mean and 1/sigma (Ba et al. 2016), the sums in a fixed order.
+// The sum of a register's lanes, in one order.
+template <class S>
+typename S::Real total(typename S::Vec a) {
+  typename S::Real lane[S::width];
+  S::store(lane, a);
+  for (int half = S::width / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
+  return lane[0];
+}
+
+// The sum of n numbers, value(i, m) giving m of them from the i-th on and zeros behind: four chains, since one would wait
+// for itself, joined in one order.
+template <class S, class Value>
+typename S::Real sum_of(i64 n, Value value) {
+  constexpr int W = S::width;
+  typename S::Vec part[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
+  i64 i = 0;
+  for (; i + 4 * W <= n; i += 4 * W)
+    for (int k = 0; k < 4; ++k) part[k] = S::add(part[k], value(i + k * W, W));
+  for (; i < n; i += W) part[0] = S::add(part[0], value(i, static_cast<int>(n - i < W ? n - i : W)));
+  return total<S>(S::add(S::add(part[0], part[1]), S::add(part[2], part[3])));
+}
+
+// n numbers to normalise: mean and 1/sigma (Ba et al. 2016).
 template <class S>
 void moments(const typename S::Real* x, i64 n, typename S::Real& mean, typename S::Real& inverse) {
   using Real = typename S::Real;
-  constexpr int W = S::width;
-  Real lane[W];
-  auto sum = S::zero();
-  for (i64 i = 0; i < n; i += W) sum = S::add(sum, n - i < W ? S::load_n(x + i, static_cast<int>(n - i)) : S::load(x + i));
-  S::store(lane, sum);
-  Real total = 0;
-  for (int j = 0; j < W; ++j) total += lane[j];
-  mean = total / static_cast<Real>(n);
-  sum = S::zero();
+  mean = sum_of<S>(n, [x](i64 i, int m) { return take<S>(x + i, m); }) / static_cast<Real>(n);
   const auto centre = S::set1(mean);
-  for (i64 i = 0; i < n; i += W) {
-    const int lanes = n - i < W ? static_cast<int>(n - i) : W;
-    auto d = S::sub(lanes == W ? S::load(x + i) : S::load_n(x + i, lanes), centre);
-    if (lanes < W) d = S::select(S::first(lanes), d, S::zero());
-    sum = S::fma(d, d, sum);
-  }
-  S::store(lane, sum);
-  total = 0;
-  for (int j = 0; j < W; ++j) total += lane[j];
-  inverse = static_cast<Real>(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(total / static_cast<Real>(n)) + 1e-5));
+  const Real squares = sum_of<S>(n, [x, centre](i64 i, int m) {
+    auto d = S::sub(take<S>(x + i, m), centre);
+    if (m < S::width) d = S::select(S::first(m), d, S::zero());
+    return S::mul(d, d);
+  });
+  inverse = static_cast<Real>(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(squares / static_cast<Real>(n)) + 1e-5));
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ enum class Begin { zero, bias, load };  // what a sum starts from: 0, a row shar
 // the rows beside it. Small ones lie in the first caches, where splitting costs more than it saves.
 template <class S>
 bool splits(i64 N, i64 K) {
-  return has_tiles<S> && N >= 64 && K >= 64 && N * K >= 16384;
+  return has_tiles<S> && N >= 64 && K >= 128 && N * K >= 16384;
 }
 
 // Where vector v of a panel has its high part of block k, in bytes; its other parts lie split_width() tiles further each.
