@@ -20,7 +20,7 @@ class Backward {
         rows_max_((q.steps < L.T ? q.steps : L.T) * L.B), hidden_{q.R, 4, false, C != Cell::gru_reset_before && splits<S>(GH, q.R)}, inner_{L.H, 4, false, L.P && splits<S>(L.P, L.H)},
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real), hidden_.count(),
                    L.layer_norm || L.P || C == Cell::gru_reset_before, run_.threads, hidden_.split)),
-        direct_(L.T * L.B <= few_rows && q.R % W == 0 && !hidden_.split ? q.R : 0), passing_(hidden_.split && L.T == 1 && L.B <= 128),
+        direct_(L.T * L.B <= few_rows && q.R % W == 0 && !hidden_.split ? q.R : 0), passing_(hidden_.split && L.T == 1 && L.B <= passing_rows),
         packing_(!direct_ && !passing_ && (L.T > 1 || D.d_h0 || C == Cell::gru_reset_before)), outer_(L, D, q, rows_max_, run_.threads) {}
 
   bool go() {

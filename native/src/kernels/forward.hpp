@@ -14,7 +14,7 @@ class Forward {
   using Real = typename S::Real;
   static constexpr int W = S::width;
   static constexpr i64 G = gates_of(C), Q = taped_of(C);
-  static constexpr i64 ahead = 4, passing_rows = 128;
+  static constexpr i64 ahead = 4;
 
  public:
   Forward(const Layer<Real>& layer, const Run& run)

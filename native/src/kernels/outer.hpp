@@ -31,7 +31,7 @@ class Outer {
         table_(L.ids && D.d_w_ih && L.I <= L.T * L.B), input_{L.I, 4, false, splits<S>(GH, L.I)},
         x_{L.I, 4, false, input_.split && L.T * L.B > few_rows}, h_{q.R, 4, false, splits<S>(GH, q.R) && L.T * L.B > few_rows},
         inner_{L.H, 4, false, splits<S>(L.P ? L.P : L.H, L.H) && h_.split},
-        direct_(L.T * L.B <= few_rows && L.I % S::width == 0 && !input_.split ? L.I : 0), passing_(input_.split && L.T * L.B <= few_rows) {}
+        direct_(L.T * L.B <= few_rows && L.I % S::width == 0 && !input_.split ? L.I : 0), passing_(input_.split && (L.T == 1 ? L.B <= passing_rows : L.T * L.B <= few_rows)) {}
 
   void allocate() {
     const i64 K = rows_ < depth ? rows_ : depth;
@@ -103,7 +103,7 @@ class Outer {
 
   // dx = d_bar W_ih: each member a share of the rows, or of the panels where rows are few.
   void through_input(Member& me, i64 low, i64 M, const Real* d_x, i64 ld) const {
-    const bool few = M < 24 * me.size;
+    const bool few = passing_ || M < 24 * me.size;
     const i64 m0 = few ? 0 : from(M, me), m1 = few ? M : to(M, me), count = input_.count();
     const i64 p0 = few ? from(count, me) : 0, p1 = few ? to(count, me) : count;
     Real *left = left_ + me.index * left_row_, *dx = D.dx + low * D.dx_step;
@@ -187,8 +187,8 @@ class Outer {
   }
 
   i64 K_max() const { return rows_ < depth ? rows_ : depth; }
-  static i64 share(i64 n, int i, int size) {
-    const i64 at = round_up(split(n, size, i), has_tiles<S> ? 96 : tile_rows<S>(4));  // 96: whole tiles of either kind
+  i64 share(i64 n, int i, int size) const {
+    const i64 at = round_up(split(n, size, i), h_.split ? 32 : tile_rows<S>(4));
     return at < n ? at : n;
   }
 

@@ -17,6 +17,7 @@ namespace {
 constexpr i64 block_rows = 2048, block_rows_normed = 512;
 
 constexpr i64 few_rows = 16;  // up to so many rows of (t, b) packing a weight costs more than it saves
+constexpr i64 passing_rows = 128;  // up to so many rows of a single step a weight is packed panel by panel, where each meets them
 
 // Sizes and questions of one call.
 template <class Real>

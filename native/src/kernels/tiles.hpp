@@ -90,12 +90,14 @@ template <class S>
 void split_transposed(const Panels<S>& panels, i64 K, const float* src, i64 ld, float* out, i64 p0, i64 p1, i64 first) {
   for (i64 p = p0; p < p1; ++p) {
     unsigned char* panel = reinterpret_cast<unsigned char*>(out + (p - first) * panels.size_of_one(K));
-    for (i64 k = 0; k < K; k += 32)
-      for (int v = 0; v < panels.nv; ++v) {
-        const int lanes = panels.lanes(p, v);
-        alignas(64) unsigned char left[3 * S::tile_bytes];
-        const float* from = src + panels.start(p, v) * ld;
+    for (int v = 0; v < panels.nv; ++v) {
+      const int lanes = panels.lanes(p, v);
+      const float* from = src + panels.start(p, v) * ld;
+      alignas(64) unsigned char left[3 * S::tile_bytes];
+      for (i64 k = 0; k < K; k += 32) {
         const i64 depth = K - k < 32 ? K - k : 32;
+        for (int n = 0; n < lanes; ++n)  // rows lie pages apart
+          for (int line = 0; line < 2; ++line) __builtin_prefetch(from + n * ld + k + 128 + 16 * line);
         if (lanes > 0) split_left<S>(lanes, depth, from + k, ld, reinterpret_cast<float*>(left), depth, 0);
         for (int part = 0; part < 3; ++part) {
           unsigned char* tile = left + part * S::tile_bytes;
@@ -103,6 +105,7 @@ void split_transposed(const Panels<S>& panels, i64 K, const float* src, i64 ld, 
           S::turn(tile, panel + split_place(panels, K, k, v) + part * split_width(panels, v) * S::tile_bytes);
         }
       }
+    }
   }
 }
 
@@ -118,6 +121,8 @@ void split_rows(const Panels<S>& panels, i64 K, i64 k0, i64 k1, RowOf row_of, fl
   };
   for (i64 k = k0; k < round_up(k1, 32); k += 2) {
     const Source<float> even = k < K ? row_of(k) : Source<float>{}, odd = k + 1 < K ? row_of(k + 1) : Source<float>{};
+    for (i64 ahead = k + 16; p1 - p0 == 1 && ahead < k + 18 && ahead < K; ++ahead)  // a panel's part of rows that lie pages apart
+      for (int v = 0; v < panels.nv; ++v) __builtin_prefetch(row_of(ahead).row + panels.start(p0, v));
     for (i64 p = p0; p < p1; ++p) {
       unsigned char* panel = reinterpret_cast<unsigned char*>(out + (p - first) * panels.size_of_one(K)) + k % 32 / 2 * 64;
       for (int v = 0; v < panels.nv; ++v)
