@@ -54,7 +54,7 @@ class Backward {
 
  private:
   void work(Member& me) {
-    [[maybe_unused]] Session<S> session;
+    Session<S> session;
     prepare(me);
     me.barrier.wait();
     const int group = me.index / plan_.lanes, lane = me.index % plan_.lanes;
@@ -65,7 +65,7 @@ class Backward {
     for (i64 s1 = L.T; s1 > 0;) {
       const i64 s0 = (s1 - 1) / q.steps * q.steps, low = L.reverse ? L.T - s1 : s0;
       for (i64 s = s1 - 1; s >= s0 && !idle; --s) step(me.index, group, s, low, b0, b1, p0, p1);
-      stop_.ask(me);
+      stop_.ask(me), session.resume();
       me.barrier.wait();
       if (stop_.stopped()) return;
       outer_.block(me, low, s1 - s0, fresh, {d_bar_, d_u_, d_projected_, made_, d_scaled_});

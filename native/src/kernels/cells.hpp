@@ -47,6 +47,21 @@ void normalise(typename S::Real* x, i64 N, const typename S::Real* gain, const t
   }
 }
 
+// What stands beside the input's product (n numbers, zeros behind the last) and, of a GRU, beside the recurrent one: its b_hn,
+// behind the reset gate, in the order of `hidden`.
+template <class S, Cell C>
+void sum_biases(const Layer<typename S::Real>& L, const Panels<S>& hidden, typename S::Real* input, i64 n, typename S::Real* recurrent) {
+  for (i64 j = 0; j < n; ++j) input[j] = 0;
+  for (i64 j = 0; j < hidden.count() * hidden.step(); ++j) recurrent[j] = 0;
+  if (!L.b_ih || L.layer_norm) return;
+  for (i64 j = 0; j < gates_of(C) * L.H; ++j) {
+    const bool behind_reset = C == Cell::gru && j >= 2 * L.H;  // r * (W_hn h + b_hn): it can't join the input's
+    input[j] = behind_reset ? L.b_ih[j] : L.b_ih[j] + L.b_hh[j];
+    const i64 u = j - 2 * L.H;
+    if (behind_reset) recurrent[u / S::width * hidden.step() + 2 * S::width + u % S::width] = L.b_hh[j];
+  }
+}
+
 // A state after zoneout: the old value where a bit says so, or in evaluation the expectation.
 template <class S>
 typename S::Vec zoned(const Zoneout& z, const Zones::Bits* bits, i64 u, int n, typename S::Vec before,

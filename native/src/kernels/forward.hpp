@@ -69,7 +69,7 @@ class Forward {
   static constexpr int max_groups = 64;
 
   void work(Member& me) {
-    [[maybe_unused]] Session<S> session;
+    Session<S> session;
     prepare(me);
     me.barrier.wait();
     const int group = me.index / plan_.lanes, lane = me.index % plan_.lanes;
@@ -86,7 +86,7 @@ class Forward {
         step(me.index, s, low, b0, b1, p0, p1);
         if (plan_.lanes > 1) meetings_[group].barrier.wait();
       }
-      stop_.ask(me);
+      stop_.ask(me), session.resume();
       me.barrier.wait();
       if (stop_.stopped()) return;
     }
@@ -97,7 +97,7 @@ class Forward {
   void prepare(Member& me) {
     const auto share = [&](i64 n, i64& from, i64& to) { from = split(n, me.size, me.index), to = split(n, me.size, me.index + 1); };
     i64 from, to;
-    if (me.index == 0) biases();
+    if (me.index == 0) sum_biases<S, C>(L, hidden_, bias_x_, round_up(GH, 4 * W), bias_h_);
     share(hidden_.count(), from, to);
     if (!passing_) pack_transposed<S>(hidden_, q.R, L.w_hh, q.R, packed_h_, from, to);
     if (L.P || C == Cell::gru_reset_before) {
@@ -105,7 +105,7 @@ class Forward {
       pack_transposed<S>(second_, L.H, L.P ? L.w_hr : L.w_hh + 2 * L.H * L.H, L.H, packed_2_, from, to);
     }
     share(L.B, from, to);
-    for (i64 b = from; b < to; ++b) enter(q.time(0), b, L.h0 + b * q.R, entering_ + b * q.R);
+    for (i64 b = from; b < to; ++b) q.enter(q.time(0), b, L.h0 + b * q.R, entering_ + b * q.R);
     if (!L.ids) {
       share(input_.count(), from, to);
       if (!passing_) pack_transposed<S>(input_, L.I, L.w_ih, L.I, packed_x_, from, to);
@@ -113,20 +113,6 @@ class Forward {
       me.barrier.wait();  // the table holds the biases
       share(L.I, from, to);
       fill_table(from, to);
-    }
-  }
-
-  void biases() {
-    for (i64 j = 0; j < round_up(GH, 4 * W); ++j) bias_x_[j] = 0;
-    for (i64 j = 0; j < hidden_.count() * hidden_.step(); ++j) bias_h_[j] = 0;
-    if (!L.b_ih || L.layer_norm) return;
-    for (i64 j = 0; j < GH; ++j) {
-      const bool behind_reset = C == Cell::gru && j >= 2 * L.H;  // r * (W_hn h + b_hn): it can't join the input's
-      bias_x_[j] = behind_reset ? L.b_ih[j] : L.b_ih[j] + L.b_hh[j];
-      if (behind_reset) {
-        const i64 u = j - 2 * L.H;
-        bias_h_[u / W * hidden_.step() + 2 * W + u % W] = L.b_hh[j];
-      }
     }
   }
 
@@ -188,12 +174,6 @@ class Forward {
       Real* norms = L.norms ? L.norms + (low * L.B + m) * norms_size(C, L.H) : nullptr;
       normalise<S>(out + m * QH, GH, L.gain_ih, L.b_ih, norms, norms ? norms + 2 * GH : nullptr, norms_size(C, L.H));
     }
-  }
-
-  // h as the product at step t reads it: zero where t is cut, times the dropout mask.
-  void enter(i64 t, i64 b, const Real* h, Real* to) const {
-    const bool cut = q.cut(t, b);
-    for (i64 r = 0; r < q.R; ++r) to[r] = cut ? 0 : L.mask ? h[r] * L.mask[b * q.R + r] : h[r];
   }
 
   Row<Real> row_at(i64 s, i64 low, i64 b) const {

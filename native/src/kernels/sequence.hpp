@@ -44,7 +44,11 @@ struct Sequence {
     if (at < 0 || at >= L.T || !valid(at, b)) return L.h0 + b * R;
     return L.output + at * L.out_step + b * L.out_row;
   }
-  bool plain() const { return !L.lengths && !L.resets && !L.mask; }
+  // h as the product at step t reads it: zero where t is cut, times the dropout mask.
+  void enter(i64 t, i64 b, const Real* h, Real* to) const {
+    const bool away = cut(t, b);
+    for (i64 r = 0; r < R; ++r) to[r] = away ? 0 : L.mask ? h[r] * L.mask[b * R + r] : h[r];
+  }
 };
 
 // A team of more than one only where it pays: waking a worker costs some fifty microseconds, and on a busy machine more.

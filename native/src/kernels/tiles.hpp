@@ -13,8 +13,10 @@ namespace {
 template <class S>
 constexpr bool has_tiles = requires { typename S::Session; };
 
-// What a thread sets up before its first product.
-struct NoSession {};
+// What a thread sets up before its first product, and again where other code may have run on it.
+struct NoSession {
+  void resume() {}
+};
 template <class S, bool = has_tiles<S>>
 struct SessionOf {
   using type = NoSession;
@@ -122,7 +124,8 @@ void split_rows(const Panels<S>& panels, i64 K, i64 k0, i64 k1, RowOf row_of, fl
   for (i64 k = k0; k < round_up(k1, 32); k += 2) {
     const Source<float> even = k < K ? row_of(k) : Source<float>{}, odd = k + 1 < K ? row_of(k + 1) : Source<float>{};
     for (i64 ahead = k + 16; p1 - p0 == 1 && ahead < k + 18 && ahead < K; ++ahead)  // a panel's part of rows that lie pages apart
-      for (int v = 0; v < panels.nv; ++v) __builtin_prefetch(row_of(ahead).row + panels.start(p0, v));
+      if (const float* row = row_of(ahead).row)
+        for (int v = 0; v < panels.nv; ++v) __builtin_prefetch(row + panels.start(p0, v));
     for (i64 p = p0; p < p1; ++p) {
       unsigned char* panel = reinterpret_cast<unsigned char*>(out + (p - first) * panels.size_of_one(K)) + k % 32 / 2 * 64;
       for (int v = 0; v < panels.nv; ++v)

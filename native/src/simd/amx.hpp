@@ -28,6 +28,7 @@ struct F32Tiles : F32 {
       if (before_[0]) _tile_loadconfig(before_);
       else _tile_release();
     }
+    void resume() { configure(16); }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
