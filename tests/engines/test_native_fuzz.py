@@ -36,7 +36,7 @@ def draw(rng: random.Random) -> dict[str, Any]:
     sizes = {
         "T": rng.randint(1, 9),
         "B": rng.randint(1, 70),
-        "I": rng.randint(1, 40) if rng.random() < 0.7 else rng.randint(64, 130),
+        "I": rng.randint(1, 40) if rng.random() < 0.7 else rng.randint(128, 160),
         "H": H,
     }
     flags = {name: rng.random() < 0.3 for name in ("lengths", "resets", "tokens", "embedding", "state")}

@@ -143,7 +143,6 @@ struct CellBackward {
     }
   }
 
-
  private:
   int lanes(i64 u) const { return static_cast<int>(L.H - u < S::width ? L.H - u : S::width); }
   static Vec slope(Vec sigmoid) { return S::mul(sigmoid, S::sub(S::set1(1), sigmoid)); }

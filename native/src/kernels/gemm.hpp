@@ -134,13 +134,12 @@ void product(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& 
                      c + p * panels.step(), ldc, ldb);
 }
 
-// Rows of A that stay in the second cache while all panels of product_tall() pass.
-constexpr i64 tall_depth = 512;  // and of split panels so many of its columns
+// Rows of A that stay in the second cache while all panels of product_tall() pass; for split panels, so many of its columns.
+constexpr i64 tall_depth = 512;
 template <class S>
 i64 tall_rows(const Panels<S>& panels, i64 K) {
-  const i64 bytes = K > 0 ? K * static_cast<i64>(sizeof(typename S::Real)) : 1;
   if (panels.split) return 192;
-  const i64 rows = 393216 / bytes;
+  const i64 rows = 393216 / larger(K * static_cast<i64>(sizeof(typename S::Real)), 1);
   return rows < 48 ? 48 : rows > 384 ? 384 : rows / 6 * 6;
 }
 template <class S>

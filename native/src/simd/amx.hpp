@@ -83,103 +83,73 @@ struct F32Tiles : F32 {
     for (int i = 0; i < 16; ++i) store(reinterpret_cast<float*>(to + 64 * i), r[i]);
   }
 
-  // C += A B over `blocks` blocks of K, for MR tiles of rows and NV of columns (1 or 2), in one order for every shape: in
-  // each block low x high, middle x high, high x high, high x low, high x middle, middle x middle. A's tiles of rows lie
-  // `a_apart` bytes apart, B's blocks follow one another. c_in (null: zeros) and c_out are corners of 16 x 16, rows in_apart
-  // and out_apart bytes apart. `next`: 6 KiB for each block, wanted soon in the second cache.
+  // C += A B over `blocks` blocks of K, for MR tiles of rows and NV of columns (1 or 2). A's tiles of rows lie `a_apart` bytes
+  // apart, B's blocks follow one another. c_in (null: zeros) and c_out are corners of 16 x 16, row by row of tiles, whose rows
+  // lie in_apart and out_apart bytes apart. `next`: next_step bytes for each block, wanted soon in the second cache.
   template <int MR, int NV>
   static void multiply(i64 blocks, const unsigned char* a, i64 a_apart, const unsigned char* b, const float* const* c_in,
-                       i64 in_apart, float* const* c_out, i64 out_apart, const unsigned char* next, i64 next_step);
+                       i64 in_apart, float* const* c_out, i64 out_apart, const unsigned char* next, i64 next_step) {
+    begin<MR * NV>(c_in, in_apart);
+    for (i64 k = 0; k < blocks; ++k, a += 3 * tile_bytes, b += 3 * NV * tile_bytes, next += next_step) {
+      // One order for every shape: low x high, middle x high, high x high, high x low, high x middle, middle x middle.
+      if constexpr (MR == 1) { _tile_loadd(2, a, 64); _tile_loadd(3, a + tile_bytes, 64); _tile_loadd(4, a + 2 * tile_bytes, 64); }
+      right<NV>(b, 0);
+      left<MR>(a, a_apart, 2), times<MR, NV, 2>();
+      left<MR>(a, a_apart, 1), times<MR, NV, 1>();
+      left<MR>(a, a_apart, 0), times<MR, NV, 0>();
+      for (i64 i = 0; i < next_step; i += 64) _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
+      right<NV>(b, 2), times<MR, NV, 0>();
+      right<NV>(b, 1), times<MR, NV, 0>();
+      left<MR>(a, a_apart, 1), times<MR, NV, 1>();
+    }
+    end<MR * NV>(c_out, out_apart);
+  }
+
+ private:
+  // Tiles 0 to 3 are C's. The compiler is told that they are loaded from memory that it may have in mind to write only later.
+  template <int count>
+  [[gnu::always_inline]] static void begin(const float* const* c, i64 apart) {
+    __asm__ volatile("" ::: "memory");
+    if (!c) {
+      _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+      return;
+    }
+    _tile_loadd(0, c[0], apart);
+    if constexpr (count > 1) _tile_loadd(1, c[1], apart);
+    if constexpr (count > 2) { _tile_loadd(2, c[2], apart); _tile_loadd(3, c[3], apart); }
+  }
+
+  template <int count>
+  [[gnu::always_inline]] static void end(float* const* c, i64 apart) {
+    _tile_stored(0, c[0], apart);
+    if constexpr (count > 1) _tile_stored(1, c[1], apart);
+    if constexpr (count > 2) { _tile_stored(2, c[2], apart); _tile_stored(3, c[3], apart); }
+  }
+
+  // A part of B in tiles 6 and 7, and of A's two tiles of rows in 4 and 5; of one tile of rows all three parts stay in 2 to 4.
+  template <int NV>
+  [[gnu::always_inline]] static void right(const unsigned char* b, int part) {
+    _tile_loadd(6, b + part * NV * tile_bytes, 64);
+    if constexpr (NV == 2) _tile_loadd(7, b + (part * NV + 1) * tile_bytes, 64);
+  }
+  template <int MR>
+  [[gnu::always_inline]] static void left(const unsigned char* a, i64 a_apart, int part) {
+    if constexpr (MR == 2) { _tile_loadd(4, a + part * tile_bytes, 64); _tile_loadd(5, a + a_apart + part * tile_bytes, 64); }
+  }
+  template <int MR, int NV, int part>
+  [[gnu::always_inline]] static void times() {
+    if constexpr (MR == 2 && NV == 2) { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(3, 5, 7); }
+    else if constexpr (MR == 2) { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 5, 6); }
+    else {
+      if constexpr (part == 0) _tile_dpbf16ps(0, 2, 6);
+      if constexpr (part == 1) _tile_dpbf16ps(0, 3, 6);
+      if constexpr (part == 2) _tile_dpbf16ps(0, 4, 6);
+      if constexpr (NV == 2 && part == 0) _tile_dpbf16ps(1, 2, 7);
+      if constexpr (NV == 2 && part == 1) _tile_dpbf16ps(1, 3, 7);
+      if constexpr (NV == 2 && part == 2) _tile_dpbf16ps(1, 4, 7);
+    }
+  }
 };
-
-// The compiler is told that tiles are loaded from memory that it may have in mind to write only later.
-#define UNROLLED_BEGIN(t)            \
-  __asm__ volatile("" ::: "memory"); \
-  if (c_in) _tile_loadd(t, c_in[t], in_apart); else _tile_zero(t)
-#define UNROLLED_END(t) _tile_stored(t, c_out[t], out_apart)
-#define UNROLLED_MULTIPLY(MR, NV)                                                                                     \
-  template <>                                                                                                         \
-  inline void F32Tiles::multiply<MR, NV>(i64 blocks, const unsigned char* a, [[maybe_unused]] i64 a_apart,            \
-                                         const unsigned char* b, const float* const* c_in, i64 in_apart,              \
-                                         float* const* c_out, i64 out_apart, const unsigned char* next, i64 next_step)
-
-UNROLLED_MULTIPLY(2, 2) {
-#define UNROLLED_A(part) _tile_loadd(4, a + part * 1024, 64); _tile_loadd(5, a + a_apart + part * 1024, 64)
-#define UNROLLED_B(part) _tile_loadd(6, b + part * 2048, 64); _tile_loadd(7, b + part * 2048 + 1024, 64)
-#define UNROLLED_SQUARE                             \
-  _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(2, 5, 6); \
-  _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(3, 5, 7)
-  UNROLLED_BEGIN(0); UNROLLED_BEGIN(1); UNROLLED_BEGIN(2); UNROLLED_BEGIN(3);
-  for (i64 k = 0; k < blocks; ++k, a += 3 * tile_bytes, b += 6 * tile_bytes, next += next_step) {
-    UNROLLED_B(0); UNROLLED_A(2); UNROLLED_SQUARE;
-    UNROLLED_A(1); UNROLLED_SQUARE;
-    UNROLLED_A(0); UNROLLED_SQUARE;
-    for (i64 i = 0; i < next_step; i += 64) _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
-    UNROLLED_B(2); UNROLLED_SQUARE;
-    UNROLLED_B(1); UNROLLED_SQUARE;
-    UNROLLED_A(1); UNROLLED_SQUARE;
-  }
-  UNROLLED_END(0); UNROLLED_END(1); UNROLLED_END(2); UNROLLED_END(3);
-#undef UNROLLED_SQUARE
-#undef UNROLLED_B
-}
-
-UNROLLED_MULTIPLY(2, 1) {
-#define UNROLLED_B(part) _tile_loadd(6, b + part * 1024, 64)
-#define UNROLLED_TWO _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 5, 6)
-  UNROLLED_BEGIN(0); UNROLLED_BEGIN(1);
-  for (i64 k = 0; k < blocks; ++k, a += 3 * tile_bytes, b += 3 * tile_bytes, next += next_step) {
-    UNROLLED_B(0); UNROLLED_A(2); UNROLLED_TWO;
-    UNROLLED_A(1); UNROLLED_TWO;
-    UNROLLED_A(0); UNROLLED_TWO;
-    for (i64 i = 0; i < next_step; i += 64) _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
-    UNROLLED_B(2); UNROLLED_TWO;
-    UNROLLED_B(1); UNROLLED_TWO;
-    UNROLLED_A(1); UNROLLED_TWO;
-  }
-  UNROLLED_END(0); UNROLLED_END(1);
-#undef UNROLLED_TWO
-#undef UNROLLED_A
-#undef UNROLLED_B
-}
-
-// Of one tile of rows all three parts stay in tiles 2 to 4.
-#define UNROLLED_A3 _tile_loadd(2, a, 64); _tile_loadd(3, a + 1024, 64); _tile_loadd(4, a + 2048, 64)
-UNROLLED_MULTIPLY(1, 2) {
-#define UNROLLED_B(part) _tile_loadd(6, b + part * 2048, 64); _tile_loadd(7, b + part * 2048 + 1024, 64)
-#define UNROLLED_TWO(part) _tile_dpbf16ps(0, part, 6); _tile_dpbf16ps(1, part, 7)
-  UNROLLED_BEGIN(0); UNROLLED_BEGIN(1);
-  for (i64 k = 0; k < blocks; ++k, a += 3 * tile_bytes, b += 6 * tile_bytes, next += next_step) {
-    UNROLLED_A3;
-    UNROLLED_B(0); UNROLLED_TWO(4); UNROLLED_TWO(3); UNROLLED_TWO(2);
-    for (i64 i = 0; i < next_step; i += 64) _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
-    UNROLLED_B(2); UNROLLED_TWO(2);
-    UNROLLED_B(1); UNROLLED_TWO(2); UNROLLED_TWO(3);
-  }
-  UNROLLED_END(0); UNROLLED_END(1);
-#undef UNROLLED_TWO
-#undef UNROLLED_B
-}
-
-UNROLLED_MULTIPLY(1, 1) {
-#define UNROLLED_B(part) _tile_loadd(6, b + part * 1024, 64)
-#define UNROLLED_ONE(part) _tile_dpbf16ps(0, part, 6)
-  UNROLLED_BEGIN(0);
-  for (i64 k = 0; k < blocks; ++k, a += 3 * tile_bytes, b += 3 * tile_bytes, next += next_step) {
-    UNROLLED_A3;
-    UNROLLED_B(0); UNROLLED_ONE(4); UNROLLED_ONE(3); UNROLLED_ONE(2);
-    for (i64 i = 0; i < next_step; i += 64) _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
-    UNROLLED_B(2); UNROLLED_ONE(2);
-    UNROLLED_B(1); UNROLLED_ONE(2); UNROLLED_ONE(3);
-  }
-  UNROLLED_END(0);
-#undef UNROLLED_ONE
-#undef UNROLLED_B
-}
-#undef UNROLLED_A3
-#undef UNROLLED_MULTIPLY
-#undef UNROLLED_BEGIN
-#undef UNROLLED_END
 
 }  // namespace
 }  // namespace unrolled
