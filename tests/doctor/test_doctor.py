@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -92,6 +95,20 @@ def test_a_wrong_kernel_ends_with_1_and_is_named(
     assert failed
     assert all("gru float" in line and f"resets: {tensor}" in line for line in failed)
     assert "UNROLLED_ISA" in out
+
+
+@needs_core
+def test_instructions_that_are_not_there_are_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "unrolled", "doctor"],
+        env=os.environ | {"UNROLLED_ISA": "sse9"},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "unrolled: UNROLLED_ISA=sse9: this machine or build does not have it; unset it, or use plain"
+    ]
 
 
 @pytest.mark.usefixtures("_few")

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.errors import UserError
+
 RECYCLED = 1 << 20
 """Bytes from which on an array comes from the core's recycled memory: fresh pages cost several times a warm one."""
 
@@ -29,8 +31,11 @@ def _load() -> tuple[Any, str | None]:
     else:
         try:
             module = importlib.import_module("unrolled._native")
+            module.isa()  # reads UNROLLED_ISA
         except ImportError as error:
             why = f"the compiled core does not load: {error}"
+        except ValueError as error:
+            raise UserError(str(error)) from None
     if why is not None and wish == "required":
         raise ImportError(f"UNROLLED_NATIVE=required, but {why}")
     return module, why
