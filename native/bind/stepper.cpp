@@ -98,7 +98,6 @@ class Stepper {
     if (unit < 0 || unit >= data_.shape.V) throw nb::index_error("used: not a unit");
     data_.used[checked(slot) * data_.shape.V + unit] = 1;
   }
-  bool exact_integers() const { return data_.vnni; }
 
  private:
   // One call at a time: the arrays that a call works in are the stepper's own.
@@ -176,8 +175,7 @@ void bind_as(nb::module_& m, const char* name) {
       .def("set_state", &Self::set_state)
       .def("get_state", &Self::get_state)
       .def("set_sampler", &Self::set_sampler)
-      .def("mark_used", &Self::mark_used)
-      .def_prop_ro("exact_integers", &Self::exact_integers);
+      .def("mark_used", &Self::mark_used);
 }
 
 }  // namespace

@@ -39,11 +39,11 @@ template struct StepperData<float>;
 template struct StepperData<double>;
 
 #if !defined(UNROLLED_VNNI)
-DotPanel dot_panel() { return nullptr; }
+DotPanel vnni_dot() { return nullptr; }
 #else
-void vnni_panel(i64 M, i64 K, int nv, const u8* a, i64 lda, const signed char* b, int* acc);
+void vnni_panel(i64 M, i64 K, int nv, const signed char* a, i64 lda, const signed char* b, const int* sums, int* acc);
 
-DotPanel dot_panel() {
+DotPanel vnni_dot() {
   static const bool there = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw");
   return there ? vnni_panel : nullptr;
 }

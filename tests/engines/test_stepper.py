@@ -213,6 +213,24 @@ def test_int8_rounds_each_row_to_its_own_scale() -> None:
     torch.testing.assert_close(scores, torch.round(head.weight.detach()[:, 2] / scale) * scale, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("H", "n"), [(5, 1), (37, 3), (200, 7)])  # rows alone, in pairs and sixes, with a padded end
+@torch.no_grad()
+def test_int8_sums_whole_numbers_exactly(H: int, n: int, isa: str) -> None:
+    net, head = pair("lstm", H)
+    head.weight.div_(head.weight.abs().amax(1, keepdim=True))  # the largest of a row is 1: nothing is left to rounding
+    head.weight[0] = head.weight[1] = 1
+    stepper = Stepper(net, head, slots=n, weights="int8")
+    slots = joined(stepper, n)
+    state = torch.randn(1, n, H)
+    state[0, 0] = 1  # at the ends of the range: the sums that leave 16 bits first
+    for row in range(n):
+        stepper.set_state(int(slots[row]), (state[:, row : row + 1], state[:, row : row + 1]))
+    most = state[0].abs().amax(1, keepdim=True)
+    h, w = torch.round(state[0] * (127 / most)), torch.round(head.weight * 127)
+    expected = (h.double() @ w.double().T) * (most / 127).double() / 127 + head.bias.double()
+    torch.testing.assert_close(stepper.scores(slots).double(), expected, rtol=2e-6, atol=2e-6 * H**0.5)
+
+
 def test_a_nan_in_the_weights_is_a_nan_in_the_scores() -> None:
     for weights in WEIGHTS:
         net, head = pair()

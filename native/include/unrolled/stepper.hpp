@@ -21,7 +21,7 @@ template <class Real>
 struct StepMatrix {
   Array<unsigned char> data;
   Array<Real> bias, scale;
-  Array<int> sums;  // of the integers of a column, for activations that are shifted to be unsigned
+  Array<int> sums;  // of the integers of a column
 };
 
 struct StepShape {
@@ -40,13 +40,19 @@ template <class Real>
 struct StepRoom {
   explicit StepRoom(const StepShape& shape);
   DrawRoom draw;
-  Array<u8> bytes;      // (slots, H) activations in 8 bits, rows padded to a multiple of 4
+  Array<signed char> bytes;  // (slots, H) activations in 8 bits, rows padded to a multiple of 4
   Array<Real> scales;   // (slots)
   Array<Real> product;  // (2 panels, or slots, of 64 columns)
   Array<int> sums;      // the same in whole numbers
   Array<unsigned char> rows;
   bool backwards = false;  // the order in which the next step goes through its panels
 };
+
+// One product of 8-bit activations and weights: see kernels/dot.hpp.
+using DotPanel = void (*)(i64 M, i64 K, int nv, const signed char* a, i64 lda, const signed char* b, const int* sums, int* acc);
+
+// That of AVX-512 VNNI, over columns of 16; null where the processor lacks it.
+DotPanel vnni_dot();
 
 // Owned by the binding; filled by the kernels of the instruction set that was chosen when it was made.
 template <class Real>
@@ -58,7 +64,7 @@ struct StepperData {
   void reserve(int team);  // rooms for so many; they stay
 
   StepShape shape;
-  bool vnni = false;
+  DotPanel dot = nullptr;  // where weights are kept in 8 bits
   Array<Real> table;  // (I, G*H): an id's column of w_ih, with the biases
   StepMatrix<Real> input[max_step_layers], hidden[max_step_layers], head;
 
@@ -84,10 +90,5 @@ struct Play {
   Real* logits = nullptr;                   // (n, V): a copy of the last scores, or null
   i64 damaged = -1;                         // out: a slot whose scores are not finite
 };
-
-// One product of 8-bit activations and weights for the processors that have an instruction for it; null where not.
-// acc[r][j] = sum over K (a multiple of 4) of a[r][k] b[k / 4][j][k % 4], nv * 16 columns j, nv 3 or 4.
-using DotPanel = void (*)(i64 M, i64 K, int nv, const u8* a, i64 lda, const signed char* b, int* acc);
-DotPanel dot_panel();
 
 }  // namespace unrolled

@@ -6,6 +6,7 @@
 
 #include "unrolled/stepper.hpp"
 
+#include "dot.hpp"
 #include "gemm.hpp"
 
 namespace unrolled {
@@ -32,15 +33,11 @@ typename S::Vec widen(const std::uint16_t* p) {
   }
 }
 
+// The product of 8-bit numbers with the columns of S.
 template <class S>
-typename S::Vec widen(const i8* p) {
-  if constexpr (requires { S::load_i8(p); }) {
-    return S::load_i8(p);
-  } else {
-    alignas(64) float values[S::width];
-    for (int j = 0; j < S::width; ++j) values[j] = p[j];
-    return S::load(values);
-  }
+DotPanel dot_of() {
+  if (S::width == 16 && vnni_dot()) return vnni_dot();
+  return dot_panel<typename S::Bytes, S::registers >= 32 ? 6 : 2, S::width>;
 }
 
 // To bf16, to the nearest, ties to even; a NaN stays one.
@@ -99,9 +96,9 @@ void strips(i64 M, i64 K, const typename S::Real* a, i64 lda, const T* b, int co
   }
 }
 
-// Rows of activations as 8 bits: x = (q - 128) * scale.
+// Rows of activations as 8 bits: x = q * scale.
 template <class S>
-void quantise(i64 M, i64 K, const typename S::Real* a, i64 lda, u8* q, i64 ldq, typename S::Real* scales) {
+void quantise(i64 M, i64 K, const typename S::Real* a, i64 lda, i8* q, i64 ldq, typename S::Real* scales) {
   using Real = typename S::Real;
   constexpr int W = S::width;
   const auto lanes = [K](i64 k) { return static_cast<int>(K - k < W ? K - k : W); };
@@ -121,9 +118,9 @@ void quantise(i64 M, i64 K, const typename S::Real* a, i64 lda, u8* q, i64 ldq, 
     const auto inverse = S::set1(largest > 0 ? Real(127) / largest : Real(0));
     for (i64 k = 0; k < K; k += W) {
       S::store(lane, S::round(S::mul(S::load_n(row + k, lanes(k)), inverse)));
-      for (int j = 0; j < lanes(k); ++j) q[r * ldq + k + j] = static_cast<u8>(static_cast<int>(lane[j] == lane[j] ? lane[j] : 0) + 128);
+      for (int j = 0; j < lanes(k); ++j) q[r * ldq + k + j] = static_cast<i8>(static_cast<int>(lane[j] == lane[j] ? lane[j] : 0));
     }
-    for (i64 k = K; k < ldq; ++k) q[r * ldq + k] = 128;
+    for (i64 k = K; k < ldq; ++k) q[r * ldq + k] = 0;
     scales[r] = largest / Real(127);  // a NaN is handed on
   }
 }
@@ -138,7 +135,7 @@ struct Kept {
   Panels<S> panels;
   i64 K;
   Store store;
-  bool vnni;
+  DotPanel dot;
 
   i64 padded() const { return round_up(K, 4); }
   i64 bytes() const {
@@ -155,7 +152,7 @@ struct Kept {
   }
 
   // c (count, M, 4 * width): panels [p, p + count), count 1 or 2. `q` are the rows quantised, `acc` room for M * 64 sums.
-  void times(i64 p, int count, i64 M, const Real* a, i64 lda, const u8* q, const Real* scales, int* acc, Real* c) const {
+  void times(i64 p, int count, i64 M, const Real* a, i64 lda, const i8* q, const Real* scales, int* acc, Real* c) const {
     const i64 step = panels.step();
     const Real* bias = w.bias + p * step;
     if (store == Store::full) {
@@ -168,7 +165,7 @@ struct Kept {
     if constexpr (sizeof(Real) == 4) {
       if (store == Store::bf16)
         return dispatch(M, a, lda, reinterpret_cast<const std::uint16_t*>(w.data.get()) + p * K * step, count, bias, c);
-      for (int i = 0; i < count; ++i, c += M * 4 * W) whole(p + i, M, a, lda, q, scales, acc, c);
+      for (int i = 0; i < count; ++i, c += M * 4 * W) whole(p + i, M, q, scales, acc, c);
     }
   }
 
@@ -200,27 +197,18 @@ struct Kept {
       const Real scaled = from && k < K ? from[k] * inverse : Real(0);
       const int value = static_cast<int>(scaled == scaled ? scaled + (scaled < 0 ? Real(-0.5) : Real(0.5)) : 0);
       sum += value;
-      to[vnni ? ((p * padded() / 4 + k / 4) * step + j) * 4 + k % 4 : (p * K + (k < K ? k : 0)) * step + j] = static_cast<i8>(value);
-      if (!vnni && k + 1 == K) break;
+      to[((p * padded() / 4 + k / 4) * step + j) * 4 + k % 4] = static_cast<i8>(value);
     }
     w.sums[at] = sum;
   }
 
-  // int8: exact sums where the processor has an instruction for them, otherwise chains in floating point.
-  void whole(i64 p, i64 M, const Real* a, i64 lda, const u8* q, const Real* scales, int* acc, Real* c) const {
+  // int8: exact sums, times the scales of the row and of the column.
+  void whole(i64 p, i64 M, const i8* q, const Real* scales, int* acc, Real* c) const {
     const i64 step = panels.step(), at = p * step;
-    const auto* b = reinterpret_cast<const i8*>(w.data.get());
-    if (!vnni) {
-      dispatch(M, a, lda, b + p * K * step, 1, static_cast<const Real*>(nullptr), c);
-      for (i64 r = 0; r < M; ++r)
-        for (i64 j = 0; j < step; j += W)
-          S::store(c + r * 4 * W + j, S::fma(S::load(c + r * 4 * W + j), S::load(w.scale + at + j), S::load(w.bias + at + j)));
-      return;
-    }
-    dot_panel()(M, padded(), panels.nv, q, padded(), b + at * padded(), acc);
+    dot(M, padded(), panels.nv, q, padded(), reinterpret_cast<const i8*>(w.data.get()) + at * padded(), w.sums + at, acc);
     for (i64 r = 0; r < M; ++r) {
       Real sums[4 * W];
-      for (i64 j = 0; j < step; ++j) sums[j] = static_cast<Real>(acc[r * step + j] - 128 * w.sums[at + j]);
+      for (i64 j = 0; j < step; ++j) sums[j] = static_cast<Real>(acc[r * step + j]);
       for (i64 j = 0; j < step; j += W)
         S::store(c + r * 4 * W + j, S::fma(S::mul(S::load(sums + j), S::set1(scales[r])), S::load(w.scale + at + j), S::load(w.bias + at + j)));
     }

@@ -16,9 +16,9 @@ struct StepSizes {
 
   Panels<S> gates() const { return {D.shape.H, G > 1 ? static_cast<int>(G) : 4, G > 1}; }
   Panels<S> scores() const { return {D.shape.V, 4, false}; }
-  Kept<S> hidden(i64 l) const { return {D.hidden[l], gates(), D.shape.H, D.shape.store, D.vnni}; }
-  Kept<S> input(i64 l) const { return {D.input[l], gates(), D.shape.H, D.shape.store, D.vnni}; }
-  Kept<S> head() const { return {D.head, scores(), D.shape.H, D.shape.store, D.vnni}; }
+  Kept<S> hidden(i64 l) const { return {D.hidden[l], gates(), D.shape.H, D.shape.store, D.dot}; }
+  Kept<S> input(i64 l) const { return {D.input[l], gates(), D.shape.H, D.shape.store, D.dot}; }
+  Kept<S> head() const { return {D.head, scores(), D.shape.H, D.shape.store, D.dot}; }
 };
 
 // Packs the weights; everything that depends on them alone.
@@ -32,7 +32,8 @@ class StepPack {
       : D(data), sizes_{data}, layers_(layers), head_(head), head_bias_(head_bias), threads_(threads), H(data.shape.H) {}
 
   bool go() {
-    D.vnni = D.shape.store == Store::int8 && S::width == 16 && dot_panel();
+    if constexpr (sizeof(Real) == 4)
+      if (D.shape.store == Store::int8) D.dot = dot_of<S>();
     for (i64 l = 0; l < D.shape.layers; ++l) {
       allocate(D.hidden[l], sizes_.hidden(l));
       biases(D.hidden[l], l, false);

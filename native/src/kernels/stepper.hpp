@@ -166,7 +166,7 @@ class StepPlay {
 
   // Rows quantised where the products want them so; every lane does it for itself, which is cheaper than to meet.
   void quantised(const Place& at, i64 n, const Real* a) const {
-    if (D.vnni) quantise<S>(n, H, a, H, at.room.bytes, round_up(H, 4), at.room.scales);
+    if (D.dot) quantise<S>(n, H, a, H, at.room.bytes, round_up(H, 4), at.room.scales);
   }
 
   void step(Place& at, i64 n) {

@@ -25,9 +25,26 @@ struct F32 {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
   }
-  static Vec load_i8(const signed char* p) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-  }
+  // Four products of 8-bit numbers a column, see dot.hpp. The instruction wants its left side unsigned, so the sign of the
+  // left side goes to the right one; two products of at most 127 * 127 fit 16 bits.
+  struct Bytes {
+    using Sum = __m256i;
+    struct Left {
+      __m256i value, size;
+    };
+    static Sum start(const int*) { return _mm256_setzero_si256(); }
+    static Left left(const signed char* x) {
+      int four;
+      __builtin_memcpy(&four, x, 4);
+      const __m256i value = _mm256_set1_epi32(four);
+      return {value, _mm256_abs_epi8(value)};
+    }
+    static Sum add(Sum sum, const Left& x, const signed char* w) {
+      const __m256i right = _mm256_sign_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)), x.value);
+      return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x.size, right), _mm256_set1_epi16(1)));
+    }
+    static void store(int* p, Sum a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+  };
   static Vec load_n(const float* p, int n) { return _mm256_maskload_ps(p, lanes_below(n)); }
   static void store_n(float* p, Vec a, int n) { _mm256_maskstore_ps(p, lanes_below(n), a); }
   static Mask first(int n) { return _mm256_castsi256_ps(lanes_below(n)); }

@@ -26,9 +26,27 @@ struct F32 {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
-  static Vec load_i8(const signed char* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-  }
+  // As AVX2's: the sign of the left side goes to the right one.
+  struct Bytes {
+    using Sum = __m512i;
+    struct Left {
+      __m512i size;
+      __mmask64 negative;
+    };
+    static Sum start(const int*) { return _mm512_setzero_si512(); }
+    static Left left(const signed char* x) {
+      int four;
+      __builtin_memcpy(&four, x, 4);
+      const __m512i value = _mm512_set1_epi32(four);
+      return {_mm512_abs_epi8(value), _mm512_movepi8_mask(value)};
+    }
+    static Sum add(Sum sum, const Left& x, const signed char* w) {
+      const __m512i plain = _mm512_loadu_si512(w);
+      const __m512i right = _mm512_mask_sub_epi8(plain, x.negative, _mm512_setzero_si512(), plain);
+      return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(x.size, right), _mm512_set1_epi16(1)));
+    }
+    static void store(int* p, Sum a) { _mm512_storeu_si512(p, a); }
+  };
   // The first n lanes; others read as zero and are not written.
   static Vec load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store_n(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, first(n), a); }

@@ -18,6 +18,22 @@ struct PlainSimd {
   using Mask = u32;
   static constexpr int width = W;
   static constexpr int registers = 16;
+  // Four products of 8-bit numbers a column, see dot.hpp.
+  struct Bytes {
+    struct Sum {
+      int lane[W];
+    };
+    static Sum start(const int*) { return {}; }
+    static const signed char* left(const signed char* x) { return x; }
+    static Sum add(Sum sum, const signed char* x, const signed char* w) {
+      for (int j = 0; j < W; ++j)
+        for (int k = 0; k < 4; ++k) sum.lane[j] += x[k] * w[j * 4 + k];
+      return sum;
+    }
+    static void store(int* p, const Sum& a) {
+      for (int j = 0; j < W; ++j) p[j] = a.lane[j];
+    }
+  };
   template <class F>
   static Vec make(F f) {
     Vec a;
