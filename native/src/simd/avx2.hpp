@@ -71,6 +71,20 @@ struct F32 {
     const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(a, _mm256_castsi256_ps(power));
   }
+  // Rows become columns, in place: pairs, fours, then halves of registers.
+  static void transpose(Vec (&r)[8]) {
+    Vec pairs[8], fours[8];
+    for (int i = 0; i < 8; i += 2) pairs[i] = _mm256_unpacklo_ps(r[i], r[i + 1]), pairs[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    for (int i = 0; i < 8; i += 4)
+      for (int j = 0; j < 2; ++j) {  // halves hold columns 2 j and 2 j + 1, four further in the upper one, of rows i to i + 3
+        fours[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0x44);
+        fours[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0xEE);
+      }
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x20);
+      r[4 + i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x31);
+    }
+  }
   static Mask positive(Vec a) { return _mm256_cmp_ps(a, zero(), _CMP_GT_OQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no, yes, m); }
 };
@@ -114,6 +128,13 @@ struct F64 {
     const __m256i whole = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n));
     const __m256i power = _mm256_slli_epi64(_mm256_add_epi64(whole, _mm256_set1_epi64x(1023)), 52);
     return _mm256_mul_pd(a, _mm256_castsi256_pd(power));
+  }
+  // Rows become columns, in place: pairs, then halves of registers.
+  static void transpose(Vec (&r)[4]) {
+    const Vec low0 = _mm256_unpacklo_pd(r[0], r[1]), high0 = _mm256_unpackhi_pd(r[0], r[1]);
+    const Vec low1 = _mm256_unpacklo_pd(r[2], r[3]), high1 = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(low0, low1, 0x20), r[2] = _mm256_permute2f128_pd(low0, low1, 0x31);
+    r[1] = _mm256_permute2f128_pd(high0, high1, 0x20), r[3] = _mm256_permute2f128_pd(high0, high1, 0x31);
   }
   static Mask positive(Vec a) { return _mm256_cmp_pd(a, zero(), _CMP_GT_OQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_pd(no, yes, m); }
