@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "unrolled/compiler.hpp"
+
 namespace unrolled {
 
 using i64 = std::int64_t;

@@ -12,7 +12,7 @@ struct Vnni {
   static Sum start(const int* sums) { return _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(sums)), 7); }
   static __m512i left(const signed char* x) {
     int four;
-    __builtin_memcpy(&four, x, 4);
+    ::memcpy(&four, x, 4);
     return _mm512_set1_epi32(static_cast<int>(static_cast<u32>(four) ^ 0x80808080u));
   }
   static Sum add(Sum sum, __m512i x, const signed char* w) { return _mm512_dpbusd_epi32(sum, x, _mm512_loadu_si512(w)); }

@@ -39,7 +39,7 @@ void normalise(typename S::Real* x, i64 N, const typename S::Real* gain, const t
     const int n = static_cast<int>(N - j < S::width ? N - j : S::width);
     const auto a = S::mul(S::sub(take<S>(x + j, n), S::set1(mean)), S::set1(inv));
     if (normed) {
-      __builtin_prefetch(normed + apart + j, 1);
+      prefetch_to_write(normed + apart + j);
       put<S>(normed + j, a, n);
     }
     const auto scaled = S::mul(a, take<S>(gain + j, n));
@@ -113,14 +113,13 @@ struct CellForward {
 
   // Units at u of this row follow soon. Rows lie pages apart, where no processor looks ahead by itself.
   void expect(const Row<Real>& row, i64 u) const {
-    constexpr int read = 0, write = 1;
-    for (i64 g = 0; g < gates_of(C) && row.x != row.gates; ++g) __builtin_prefetch(row.x + g * L.H + u, read);
+    for (i64 g = 0; g < gates_of(C) && row.x != row.gates; ++g) prefetch(row.x + g * L.H + u);
     if (keep)
-      for (i64 g = 0; g < taped_of(C); ++g) __builtin_prefetch(row.gates + g * L.H + u, write);
-    if (C == Cell::lstm) __builtin_prefetch(row.c_prev + u, read);
-    if (row.cell) __builtin_prefetch(row.cell + u, write);
-    __builtin_prefetch(row.output + u, write);
-    __builtin_prefetch(row.leaving + u, write);
+      for (i64 g = 0; g < taped_of(C); ++g) prefetch_to_write(row.gates + g * L.H + u);
+    if (C == Cell::lstm) prefetch(row.c_prev + u);
+    if (row.cell) prefetch_to_write(row.cell + u);
+    prefetch_to_write(row.output + u);
+    prefetch_to_write(row.leaving + u);
   }
 
   // A whole row under layer norm: u holds the recurrent product (G*H), behind it there is room for H numbers.

@@ -205,7 +205,7 @@ void normalise_backward(const typename S::Real* d, const typename S::Real* gain,
       const int n = static_cast<int>(N - at < W ? N - at : W);
       const auto d_n = S::mul(take<S>(d + at, n), take<S>(gain + at, n));
       sum[k] = S::add(sum[k], d_n);
-      __builtin_prefetch(normed + apart + at);  // of the row that follows
+      prefetch(normed + apart + at);  // of the row that follows
       sum_n[k] = S::fma(d_n, take<S>(normed + at, n), sum_n[k]);
     }
   const auto mean = S::set1(total<S>(S::add(sum[0], sum[1])) / static_cast<Real>(N)),

@@ -38,12 +38,12 @@ void column_sums(i64 K, const Columns<typename S::Real> (&of)[N], i64 m0, i64 m1
         auto sum = c.sums ? take<S>(c.sums + m, n) : S::zero(), product = c.products ? take<S>(c.products + m, n) : S::zero();
         for (i64 k = k0; k < k1; ++k) {
           const Real* row = c.a + k * c.lda + m;
-          __builtin_prefetch(row + together * c.lda);  // rows lie pages apart
+          prefetch(row + together * c.lda);  // rows lie pages apart
           const auto a = take<S>(row, n);
           sum = S::add(sum, a);
           if (!c.products) continue;
           const Real* normed = c.normed + k * c.ldn + m;
-          __builtin_prefetch(normed + together * c.ldn);
+          prefetch(normed + together * c.ldn);
           product = S::fma(a, take<S>(normed, n), product);
         }
         if (c.sums) put<S>(c.sums + m, sum, n);

@@ -217,7 +217,7 @@ void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, ty
     for (i64 k = 0; k < K; ++k) {
       const typename S::Real* row = a + k * lda + c0;
       // Rows lie pages apart, where no processor looks ahead by itself.
-      for (i64 m = 0; m < c1 - c0; m += 64 / static_cast<i64>(sizeof(typename S::Real))) __builtin_prefetch(row + ahead * lda + m);
+      for (i64 m = 0; m < c1 - c0; m += 64 / static_cast<i64>(sizeof(typename S::Real))) prefetch(row + ahead * lda + m);
       for (i64 i = 0; i < n; ++i) {
         const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
         typename S::Real* to = tiles + i * apart + k * mr;

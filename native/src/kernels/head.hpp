@@ -92,7 +92,7 @@ class Head {
       put<S>(x + v, S::mul(take<S>(x + v, n), factor), n);
     }
     x[target] -= static_cast<Real>(c.scale);
-    return __builtin_log(total) - at;
+    return ::log(total) - at;
   }
 
   const HeadCall<Real>& c;

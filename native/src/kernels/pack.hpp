@@ -29,7 +29,7 @@ void pack_transposed(const Panels<S>& panels, i64 K, const typename S::Real* src
         for (; k0 < K; k0 += W) {
           const int depth = static_cast<int>(K - k0 < W ? K - k0 : W);
           typename S::Vec r[W];
-          for (int n = 0; n < lanes; ++n) __builtin_prefetch(from + n * ld + k0 + 8 * W);  // rows lie pages apart
+          for (int n = 0; n < lanes; ++n) prefetch(from + n * ld + k0 + 8 * W);  // rows lie pages apart
           if (lanes == W && depth == W) {
             for (int n = 0; n < W; ++n) r[n] = S::load(from + n * ld + k0);
           } else {

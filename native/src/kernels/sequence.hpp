@@ -160,7 +160,7 @@ void moments(const typename S::Real* x, i64 n, typename S::Real& mean, typename 
     if (m < S::width) d = S::select(S::first(m), d, S::zero());
     return S::mul(d, d);
   });
-  inverse = static_cast<Real>(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(squares / static_cast<Real>(n)) + 1e-5));
+  inverse = static_cast<Real>(1) / static_cast<Real>(::sqrt(static_cast<double>(squares / static_cast<Real>(n)) + 1e-5));
 }
 
 }  // namespace

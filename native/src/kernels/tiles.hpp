@@ -79,7 +79,7 @@ void split_columns(i64 K, const float* a, i64 lda, int n, unsigned char* out) {
     typename S::Vec r[2][16];
     for (int k = 0; k < 32; ++k) {
       const float* row = a + (k0 + k) * lda;
-      __builtin_prefetch(row + 32 * lda);  // rows lie pages apart, where no processor looks ahead by itself
+      prefetch(row + 32 * lda);  // rows lie pages apart, where no processor looks ahead by itself
       r[k / 16][k % 16] = k0 + k >= K ? S::zero() : n == 16 ? S::load(row) : S::load_n(row, n);
     }
     S::transpose(r[0]), S::transpose(r[1]);
@@ -99,7 +99,7 @@ void split_transposed(const Panels<S>& panels, i64 K, const float* src, i64 ld, 
       for (i64 k = 0; k < K; k += 32) {
         const i64 depth = K - k < 32 ? K - k : 32;
         for (int n = 0; n < lanes; ++n)  // rows lie pages apart
-          for (int line = 0; line < 2; ++line) __builtin_prefetch(from + n * ld + k + 128 + 16 * line);
+          for (int line = 0; line < 2; ++line) prefetch(from + n * ld + k + 128 + 16 * line);
         if (lanes > 0) split_left<S>(lanes, depth, from + k, ld, reinterpret_cast<float*>(left), depth, 0);
         for (int part = 0; part < 3; ++part) {
           unsigned char* tile = left + part * S::tile_bytes;
@@ -125,7 +125,7 @@ void split_rows(const Panels<S>& panels, i64 K, i64 k0, i64 k1, RowOf row_of, fl
     const Source<float> even = k < K ? row_of(k) : Source<float>{}, odd = k + 1 < K ? row_of(k + 1) : Source<float>{};
     for (i64 ahead = k + 16; p1 - p0 == 1 && ahead < k + 18 && ahead < K; ++ahead)  // a panel's part of rows that lie pages apart
       if (const float* row = row_of(ahead).row)
-        for (int v = 0; v < panels.nv; ++v) __builtin_prefetch(row + panels.start(p0, v));
+        for (int v = 0; v < panels.nv; ++v) prefetch(row + panels.start(p0, v));
     for (i64 p = p0; p < p1; ++p) {
       unsigned char* panel = reinterpret_cast<unsigned char*>(out + (p - first) * panels.size_of_one(K)) + k % 32 / 2 * 64;
       for (int v = 0; v < panels.nv; ++v)
@@ -157,7 +157,7 @@ void corner(i64 blocks, const unsigned char* a, i64 a_apart, const unsigned char
   // What is written comes closer while the unit works, or, where it is read first, while it works on the corner before.
   const float* soon = at.c + (at.begin == Begin::load ? MR * 16 * at.ldc : 0);
   for (int r = 0; r < at.rows; ++r)
-    for (int j = 0; j < NV; ++j) __builtin_prefetch(soon + r * at.ldc + j * 16, 1);
+    for (int j = 0; j < NV; ++j) prefetch_to_write(soon + r * at.ldc + j * 16);
   const auto each = [&](auto visit) {  // every row of a tile of C, beside its place in the buffer
     for (int i = 0; i < MR * NV; ++i)
       for (int r = 0; r < 16 && i / NV * 16 + r < at.rows; ++r)

@@ -57,7 +57,7 @@ double norm_of(const Trained<typename S::Real>* params, int count, int threads) 
   });
   double total = 0;
   for (i64 b = 0; b < blocks; ++b) total += sums[b];
-  return __builtin_sqrt(total);
+  return ::sqrt(total);
 }
 
 // Elements into [-limit, limit] where limit > 0, and times `factor`.
@@ -85,12 +85,12 @@ void update_block_of(const Trained<typename S::Real>& p, i64 from, i64 to, const
   constexpr bool adaptive = R == Rule::adam || R == Rule::adamw;
   double bias1 = 1, bias2 = 1;
   if (adaptive) {
-    bias1 = 1.0 - __builtin_pow(o.beta1, static_cast<double>(count));
-    bias2 = 1.0 - __builtin_pow(o.beta2, static_cast<double>(count));
+    bias1 = 1.0 - ::pow(o.beta1, static_cast<double>(count));
+    bias2 = 1.0 - ::pow(o.beta2, static_cast<double>(count));
   }
   const auto step = number(adaptive ? lr / bias1 : lr), eps = number(o.eps), decay = number(p.decay),
              shrink = number(1.0 - lr * p.decay), one1 = number(1.0 - o.beta1), beta2 = number(o.beta2),
-             one2 = number(1.0 - o.beta2), root2 = number(__builtin_sqrt(bias2));
+             one2 = number(1.0 - o.beta2), root2 = number(::sqrt(bias2));
   for (i64 j = from; j < to; j += W) {
     const int n = static_cast<int>(to - j < W ? to - j : W);
     auto w = take<S>(p.w + j, n), g = take<S>(p.g + j, n);

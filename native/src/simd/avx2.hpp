@@ -35,7 +35,7 @@ struct F32 {
     static Sum start(const int*) { return _mm256_setzero_si256(); }
     static Left left(const signed char* x) {
       int four;
-      __builtin_memcpy(&four, x, 4);
+      ::memcpy(&four, x, 4);
       const __m256i value = _mm256_set1_epi32(four);
       return {value, _mm256_abs_epi8(value)};
     }

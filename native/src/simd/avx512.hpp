@@ -36,7 +36,7 @@ struct F32 {
     static Sum start(const int*) { return _mm512_setzero_si512(); }
     static Left left(const signed char* x) {
       int four;
-      __builtin_memcpy(&four, x, 4);
+      ::memcpy(&four, x, 4);
       const __m512i value = _mm512_set1_epi32(four);
       return {_mm512_abs_epi8(value), _mm512_movepi8_mask(value)};
     }

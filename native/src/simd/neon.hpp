@@ -34,7 +34,7 @@ struct F32 {
     static Sum start(const int*) { return vdupq_n_s32(0); }
     static int8x8_t left(const signed char* x) {
       int four;
-      __builtin_memcpy(&four, x, 4);
+      ::memcpy(&four, x, 4);
       return vreinterpret_s8_s32(vdup_n_s32(four));
     }
     static Sum add(Sum sum, int8x8_t x, const signed char* w) {

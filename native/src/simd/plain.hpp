@@ -56,7 +56,7 @@ struct PlainSimd {
   static Vec sub(const Vec& a, const Vec& b) { return make([&](int j) { return a.lane[j] - b.lane[j]; }); }
   static Vec mul(const Vec& a, const Vec& b) { return make([&](int j) { return a.lane[j] * b.lane[j]; }); }
   static Vec div(const Vec& a, const Vec& b) { return make([&](int j) { return a.lane[j] / b.lane[j]; }); }
-  static Vec sqrt(const Vec& a) { return make([&](int j) { return static_cast<Real>(__builtin_sqrt(static_cast<double>(a.lane[j]))); }); }
+  static Vec sqrt(const Vec& a) { return make([&](int j) { return static_cast<Real>(::sqrt(static_cast<double>(a.lane[j]))); }); }
   // Two roundings: a fused one is a call into the C library where the processor has none.
   static Vec fma(const Vec& a, const Vec& b, const Vec& c) { return make([&](int j) { return a.lane[j] * b.lane[j] + c.lane[j]; }); }
   static Vec fnma(const Vec& a, const Vec& b, const Vec& c) { return make([&](int j) { return c.lane[j] - a.lane[j] * b.lane[j]; }); }
