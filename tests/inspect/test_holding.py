@@ -91,7 +91,8 @@ def test_nothing_held_changes_nothing(name):
     model, ids = predictor({**LAYERS, **EXTRAS}[name]()), torch.randint(V, (40,))
     found = held_nats(model, ids, [None, None])
     np.testing.assert_allclose(found[:, 0], free_nats(model, ids), rtol=1e-11)
-    np.testing.assert_array_equal(found[:, 0], found[:, 1])
+    # Not to the bit: the steps are torch's products, whose last bits may depend on the row (MKL with AVX2 on AMD).
+    np.testing.assert_allclose(found[:, 0], found[:, 1], rtol=1e-14)
     np.testing.assert_allclose(free_nats(model, ids), read(model, ids).nats[:-1], rtol=1e-12)  # and it is put back
 
 
