@@ -2,7 +2,8 @@
 
 The peers are ``torch.nn.LSTMCell`` and ONNX Runtime, each in its best form and at its best of 1 and ``--threads``
 threads, and the better of the two is held against ours; then ``torch.nn.LSTM`` with T = 1, which is how most
-programs sample. int8 means our weights in 8 bits; what that costs in nats stands beside its speed.
+programs sample. Each repetition begins after a rest, so that no side's idle threads are still spinning. int8 means our
+weights in 8 bits; what that costs in nats stands beside its speed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from unrolled.bench import parity, peers_step
 from unrolled.bench.config import BenchConfig
 from unrolled.bench.figures import Bar, Row
-from unrolled.bench.measure import Side, best_threads, compare, fastest
+from unrolled.bench.measure import REST_SECONDS, Side, best_threads, compare, fastest
 from unrolled.bench.ours_step import NotThere, ours_step
 from unrolled.bench.parity import ParityError
 from unrolled.bench.peers_step import Step
@@ -45,7 +46,7 @@ def rows(config: BenchConfig, hidden: tuple[int, ...] = HIDDEN) -> Iterator[Row]
         except ParityError as error:
             yield Row(f"LSTM H{H}", refused=f"the peers disagree: {error}")
             continue
-        layer = best_threads(_side("nn.LSTM", peers_step.lstm_layer(weights)), counts)
+        layer = best_threads(_side("nn.LSTM", peers_step.lstm_layer(weights)), counts, rest=REST_SECONDS)
         for kind, name in names.items():
             if config.wants(name):
                 peer = layer if kind == "against nn.LSTM" else better
@@ -76,8 +77,8 @@ def _row(
         return Row(name, skipped=str(error))
     except ParityError as error:
         return Row(name, refused=str(error))
-    ours = best_threads(_side("ours", ours_step(model, storage)), counts)
-    found = compare(ours, peer, pairs=config.pairs)
+    ours = best_threads(_side("ours", ours_step(model, storage)), counts, rest=REST_SECONDS)
+    found = compare(ours, peer, pairs=config.pairs, rest=REST_SECONDS)
     note = f"{peer.name}, threads: ours {ours.threads}, peer {peer.threads}; {words}"
     if storage == "int8":
         note += f"; loss {_change_of_loss(model):+.5f} nats"
@@ -87,7 +88,7 @@ def _row(
 
 def _better_peer(weights: dict[str, Tensor], counts: tuple[int, ...]) -> tuple[Side, str]:
     """The faster of LSTMCell and ONNX Runtime, each in its best form, and a word on what was tried."""
-    sides = [best_threads(_side("LSTMCell", peers_step.lstm_cell(weights)), counts)]
+    sides = [best_threads(_side("LSTMCell", peers_step.lstm_cell(weights)), counts, rest=REST_SECONDS)]
     missing = peers_step.onnx_missing()
     if missing is not None:
         return sides[0], missing
@@ -96,7 +97,7 @@ def _better_peer(weights: dict[str, Tensor], counts: tuple[int, ...]) -> tuple[S
         parity.check(_scores(peers_step.onnx_runtime(weights, form, threads)), expected)
         step = peers_step.onnx_runtime(weights, form, threads)
         sides.append(_side(f"ONNX Runtime ({form})", step, threads))
-    return fastest(sides), "the better of LSTMCell and ONNX Runtime"
+    return fastest(sides, rest=REST_SECONDS), "the better of LSTMCell and ONNX Runtime"
 
 
 def _tokens() -> list[int]:

@@ -21,6 +21,9 @@ SIZE = 2048
 """The yardstick is a product of two float32 matrices of this size."""
 LEAST_SECONDS = 0.02
 """A repetition lasts so long at least: cheap work is done many times over."""
+REST_SECONDS = 0.1
+"""Some peers' threads wait for more work by spinning, on the processors that the other side needs: ONNX Runtime's for
+tens of milliseconds. After so long they sleep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Pairs:
 
 def compare(
     ours: Side, peer: Side, *, pairs: int = 9, yardstick: Callable[[], float] | None = None,
-    least_seconds: float = LEAST_SECONDS, most_seconds: float | None = None, least_pairs: int = 3,
+    least_seconds: float = LEAST_SECONDS, most_seconds: float | None = None, least_pairs: int = 3, rest: float = 0.0,
 ) -> Pairs:  # fmt: skip
     """Run both in turn; which goes first changes from pair to pair.
 
@@ -125,6 +128,7 @@ def compare(
         yardstick: run before the first repetition and after every one.
         least_seconds: cheap work is repeated within a repetition until it lasts so long.
         most_seconds: fewer pairs, down to ``least_pairs``, where ``pairs`` would take longer than this.
+        rest: seconds of sleep before every repetition, for peers whose threads go on spinning.
     """
     counts, once = {}, {}
     for side in (ours, peer):
@@ -138,27 +142,31 @@ def compare(
         for k in range(pairs):
             for side in (ours, peer) if k % 2 == 0 else (peer, ours):
                 # The yardstick has cleared the caches, which one more run of anything short would pay for alone.
-                seconds = _repeat(side, counts[side.name], warm=once[side.name] < least_seconds)
+                seconds = _repeat(side, counts[side.name], warm=once[side.name] < least_seconds, rest=rest)
                 after = yardstick() if yardstick is not None else 1.0
                 found[side.name].append(Repetition(seconds, (before + after) / 2))
                 before = after
     return Pairs(found[ours.name], found[peer.name])
 
 
-def best_threads(side: Side, candidates: Sequence[int], *, least_seconds: float = LEAST_SECONDS) -> Side:
+def best_threads(
+    side: Side, candidates: Sequence[int], *, least_seconds: float = LEAST_SECONDS, rest: float = 0.0
+) -> Side:
     """The side at the thread count that suits it best."""
     tries = [dataclasses.replace(side, threads=n) for n in dict.fromkeys(candidates)]
-    return fastest(tries, least_seconds=least_seconds)
+    return fastest(tries, least_seconds=least_seconds, rest=rest)
 
 
-def fastest(sides: Sequence[Side], *, least_seconds: float = LEAST_SECONDS) -> Side:
+def fastest(sides: Sequence[Side], *, least_seconds: float = LEAST_SECONDS, rest: float = 0.0) -> Side:
     """Of several ways to do the same work, the one that is fastest here, by three short tries each, in turn."""
     if len(sides) == 1:
         return sides[0]
     known = [_calibrate(one, least_seconds) for one in sides]
     with quiet():
-        times = [[_repeat(one, n, warm=once < least_seconds) for one, (n, once) in zip(sides, known, strict=True)]
-                 for _ in range(3)]  # fmt: skip
+        times = [
+            [_repeat(one, n, warm=once < least_seconds, rest=rest) for one, (n, once) in zip(sides, known, strict=True)]
+            for _ in range(3)
+        ]
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     return sides[medians.index(min(medians))]
 
@@ -201,7 +209,8 @@ def _calibrate(side: Side, least_seconds: float) -> tuple[int, float]:
             n = max(2 * n, int(n * least_seconds / max(took, 1e-7) / 2))
 
 
-def _repeat(side: Side, count: int, *, warm: bool) -> float:
+def _repeat(side: Side, count: int, *, warm: bool, rest: float) -> float:
+    time.sleep(rest)
     with _at(side.threads):
         if warm:
             side.run()
