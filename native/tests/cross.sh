@@ -20,5 +20,7 @@ on() { # system, processor, compiler, what runs the program
   "$runner" "$build"/core_tests*
 }
 
-on Linux aarch64 aarch64-linux-gnu-g++ qemu-aarch64
+qemu=qemu-aarch64
+command -v "$qemu" >/dev/null || qemu=qemu-aarch64-static  # Debian's qemu-user-static
+on Linux aarch64 aarch64-linux-gnu-g++ "$qemu"
 on Windows AMD64 x86_64-w64-mingw32-g++-posix wine64
