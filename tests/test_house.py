@@ -12,7 +12,7 @@ import pytest
 SRC = pathlib.Path(__file__).parents[1] / "src" / "unrolled"
 
 ORDER = [
-    {"errors", "settings", "shapes"},
+    {"errors", "lazy", "settings", "shapes"},
     {"state"},
     {"cells"},
     {"engines"},

@@ -5,8 +5,7 @@ The names resolve on first use, so importing this package loads neither torch no
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from unrolled.lazy import lazy_names
 
 _HOME = {
     "Chunk": "streams",
@@ -33,13 +32,4 @@ _HOME = {
 }
 
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

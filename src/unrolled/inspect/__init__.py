@@ -6,8 +6,7 @@ Names are fetched when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from unrolled.lazy import lazy_names
 
 _HOME: dict[str, str] = {
     "causal_check": "hold",
@@ -34,13 +33,4 @@ _HOME: dict[str, str] = {
 """Public name to module."""
 
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'unrolled.inspect' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"unrolled.inspect.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
