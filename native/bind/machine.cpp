@@ -46,8 +46,9 @@ void bind_tests(nb::module_& m, const std::string& bits) {
     kernels<Real>(chosen()).activate(which, at<Real>(x), at<Real>(y), n);
   });
   m.def(("product" + bits).c_str(),
-        [](i64 M, i64 N, i64 K, std::size_t a, std::size_t b, std::size_t c, int threads) {
-          kernels<Real>(chosen()).product(M, N, K, at<Real>(a), at<Real>(b), at<Real>(c), threads);
+        [](i64 M, i64 N, i64 K, std::size_t a, std::size_t b, std::size_t c, bool chains, int threads) {
+          const Isa isa = chains && chosen() == Isa::amx ? Isa::avx512 : chosen();  // a Stepper's products are chains
+          kernels<Real>(isa).product(M, N, K, at<Real>(a), at<Real>(b), at<Real>(c), threads);
         },
         nb::call_guard<nb::gil_scoped_release>());
   m.def(("fill_dropout" + bits).c_str(),
@@ -73,9 +74,10 @@ void bind_machine(nb::module_& m) {
     throw std::invalid_argument(name + ": not an instruction set; see supported_isas()");
   });
   m.def("available_threads", &available_threads);
-  m.def("borrow_threads", [](std::size_t run, std::size_t index, std::size_t size) {
+  m.def("borrow_threads", [](std::size_t run, std::size_t index, std::size_t size, std::size_t most) {
     borrow({reinterpret_cast<decltype(Lender::run)>(run), reinterpret_cast<decltype(Lender::index)>(index),
-            reinterpret_cast<decltype(Lender::size)>(size)});
+            reinterpret_cast<decltype(Lender::size)>(size), reinterpret_cast<decltype(Lender::most)>(most),
+            available_threads()});
   });
   m.def("borrowed_threads", &borrowed);
   m.def("idle_bytes", &idle_bytes);

@@ -63,6 +63,7 @@ class Training {
   std::tuple<i64, std::vector<std::tuple<double, double, bool>>> run(
       const std::vector<std::tuple<nb::handle, nb::handle, bool, double, i64, std::tuple<u64, u64, u64>>>& given,
       std::size_t h, std::size_t c, int threads) {
+    done_ = 0;
     std::vector<Update> updates;
     for (const auto& [x, y, fresh, lr, number, seeds] : given) {
       const auto [table, layers, output] = seeds;
@@ -73,16 +74,18 @@ class Training {
       updates.push_back({steps, ids, targets, fresh, lr, number, 0, 0, false, table, layers, output});
     }
     const i64 n = static_cast<i64>(updates.size());
-    i64 done = 0;
     guarded(threads, [&](const Run& run) {
-      done = model_.run(updates.data(), n, reinterpret_cast<Real*>(h), reinterpret_cast<Real*>(c), guard_, run);
+      done_ = model_.run(updates.data(), n, reinterpret_cast<Real*>(h), reinterpret_cast<Real*>(c), guard_, run);
       return true;
     });
     if (PyErr_Occurred()) throw nb::python_error();  // a second Ctrl-C
     std::vector<std::tuple<double, double, bool>> found;
-    for (i64 i = 0; i < n && i <= done; ++i) found.emplace_back(updates[i].nats, updates[i].norm, updates[i].clipped);
-    return {done, found};
+    for (i64 i = 0; i < n && i <= done_; ++i) found.emplace_back(updates[i].nats, updates[i].norm, updates[i].clipped);
+    return {done_, found};
   }
+
+  // Updates that the last call applied, also where it ended in an exception.
+  i64 done() const { return done_; }
 
  private:
   // Where an array of ids lies, and how many there are. The caller keeps it alive.
@@ -100,6 +103,7 @@ class Training {
   }
 
   LanguageTraining<Real> model_;
+  i64 done_ = 0;
   std::vector<Trained<Real>> trained_;
   GuardRule guard_;
 };
@@ -111,7 +115,8 @@ void bind_one(nb::module_& m, const char* name) {
       .def(nb::init<int, i64, i64, i64, i64, i64, bool, int, double, double, double, double, double, double, double>())
       .def("set", &Self::set)
       .def("guard", &Self::guard)
-      .def("run", &Self::run);
+      .def("run", &Self::run)
+      .def_prop_ro("done", &Self::done);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 #include "unrolled/threads.hpp"
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -111,6 +113,15 @@ class Worker {
 struct Pool {
   std::atomic<bool> taken{false};
   std::vector<std::unique_ptr<Worker>> workers;
+  // False where the system gives no more threads, or no memory for them.
+  bool grow(int n) {
+    try {
+      while (static_cast<int>(workers.size()) < n) workers.push_back(std::make_unique<Worker>(static_cast<int>(workers.size()) + 1));
+    } catch (const std::exception&) {
+      return false;
+    }
+    return true;
+  }
 #if !defined(_WIN32)
   pid_t owner = getpid();
 #endif
@@ -192,23 +203,27 @@ namespace {
 bool run_lent(const Job& job) {
   const Lender& lender = lent.lender;
   if (!lender.run || job.size < 2) return false;
+  // The whole team each time, though fewer may be needed: libgomp ends a member that one call has no use for, and starts
+  // another for the next. More of them than there are processors would spin at our cost: then the core's own pool.
+  const int most = lender.most();
+  if (most < job.size || most > lender.processors) return false;
 #if !defined(_WIN32)
   if (lent.borrower != getpid()) return false;  // a fork copies the lender's records, not its threads
 #endif
   auto member = [](void* context) {
     const Job& job = *static_cast<const Job*>(context);
     FlushDenormals flush;
-    const int index = lent.lender.index(), size = lent.lender.size();
-    if (size == job.size) {
-      Member me{index, size, *job.barrier};
-      job.task(job.context, me);
+    const int index = lent.lender.index();
+    if (lent.lender.size() >= job.size) {
+      Member me{index, job.size, *job.barrier};
+      if (index < job.size) job.task(job.context, me);
     } else if (index == 0) {  // fewer than asked for: within another team, or under a limit
       Barrier alone(1);
       Member me{0, 1, alone};
       job.task(job.context, me);
     }
   };
-  lender.run(member, const_cast<Job*>(&job), static_cast<unsigned>(job.size), 0);
+  lender.run(member, const_cast<Job*>(&job), static_cast<unsigned>(most), 0);
   return true;
 }
 
@@ -219,6 +234,11 @@ void borrow(const Lender& lender) {
 #if !defined(_WIN32)
   lent.borrower = getpid();
 #endif
+}
+
+void wait_a_little(int tries) {
+  if (tries < spins) relax();
+  else std::this_thread::sleep_for(std::chrono::microseconds(500));
 }
 
 bool borrowed() { return lent.lender.run != nullptr; }
@@ -232,6 +252,10 @@ void detail::run_team(int threads, void (*task)(void*, Member&), void* context) 
     shared = &pool();
     if (shared->taken.exchange(true, std::memory_order_acquire)) shared = nullptr;  // another caller has it
   }
+  if (shared && !shared->grow(threads - 1)) {
+    shared->taken.store(false, std::memory_order_release);
+    shared = nullptr;
+  }
   FlushDenormals flush;
   if (!shared) {
     Barrier alone(1);
@@ -239,8 +263,6 @@ void detail::run_team(int threads, void (*task)(void*, Member&), void* context) 
     task(context, me);
     return;
   }
-  while (static_cast<int>(shared->workers.size()) < threads - 1)
-    shared->workers.push_back(std::make_unique<Worker>(static_cast<int>(shared->workers.size()) + 1));
   for (int i = 1; i < threads; ++i) shared->workers[i - 1]->start(job);
   Member me{0, threads, barrier};
   task(context, me);

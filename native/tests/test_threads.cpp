@@ -32,9 +32,9 @@ void meet(int threads) {
 }
 
 thread_local int lent_index = 0;
-int lent_size = 0;
+int lent_size = 0, lent_most = 3;
 
-// A lender in the manner of an OpenMP runtime; it never gives more than three members.
+// A lender in the manner of an OpenMP runtime; it never gives more than three members, whatever it says.
 void lend(void (*task)(void*), void* context, unsigned threads, unsigned) {
   lent_size = threads < 3 ? static_cast<int>(threads) : 3;
   std::vector<std::thread> members;
@@ -48,13 +48,15 @@ void lend(void (*task)(void*), void* context, unsigned threads, unsigned) {
 }
 
 void meet_on_lent_threads() {
-  borrow({lend, [] { return lent_index; }, [] { return lent_size; }});
+  const Lender lender{lend, [] { return lent_index; }, [] { return lent_size; }, [] { return lent_most; }, 4};
+  borrow(lender);
   CHECK(borrowed());
   for (int threads : {1, 2, 3}) {
     lent_size = 0;
     meet(threads);
-    CHECK(lent_size == (threads > 1 ? threads : 0));
+    CHECK(lent_size == (threads > 1 ? 3 : 0));  // always all of it, though not all have work
   }
+  lent_most = 4;
   int runs = 0;
   auto task = [&](Member& me) {
     CHECK(me.size == 1 && me.index == 0);
@@ -62,6 +64,9 @@ void meet_on_lent_threads() {
   };
   parallel(4, task);  // fewer came than were asked for: one does it all, once
   CHECK(runs == 1);
+  lent_most = 5, lent_size = 0;
+  meet(2);
+  CHECK(lent_size == 0);  // more members than processors: our own
   borrow({});
   CHECK(!borrowed());
 }

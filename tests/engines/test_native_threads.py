@@ -52,7 +52,7 @@ def test_torch_lends_its_threads() -> None:
 
 def test_own_and_lent_threads_give_the_same_bits(net: unrolled.layers.LSTM, two_threads: None) -> None:
     lent = results(net)
-    core.module().borrow_threads(0, 0, 0)
+    core.module().borrow_threads(0, 0, 0, 0)
     try:
         assert not core.module().borrowed_threads()
         own = results(net)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.cases import as_tuple, needs_core
+from tests.tolerances import assert_same
 from unrolled.decoding.config import WEIGHTS, SampleConfig
 from unrolled.decoding.sampling import generate
 from unrolled.decoding.stepping import Samples
@@ -445,3 +447,60 @@ def test_uniforms_are_numpys() -> None:
     stepper.sampling(slot, seed=12345678901234567890, index=3)
     raw = np.random.Philox(key=np.array([12345678901234567890, 3], np.uint64)).random_raw(100)
     assert stepper.run([slot], 100)[0].tolist() == [int(word >> np.uint64(52)) for word in raw]
+
+
+def test_weights_of_another_kind_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for change, what in (
+        (lambda net, head: (net.bfloat16(), head.bfloat16()), "weight_ih_l0 is torch.bfloat16"),
+        (lambda net, head: (net.double(), head.double()), "weight_ih_l0 is torch.float64"),
+        (lambda net, head: setattr(net, "weight_hh_l0", nn.Parameter(torch.zeros(4, 4))), r"weight_hh_l0 .*\(4, 4\)"),
+        (lambda net, head: setattr(head, "bias", nn.Parameter(torch.zeros(4))), r"head.bias .*\(4,\)"),
+    ):
+        net, head = pair()
+        stepper = Stepper(net, head)
+        change(net, head)
+        with pytest.raises(ValueError, match=what):
+            stepper.refresh()
+
+
+def test_a_default_device_elsewhere() -> None:
+    net, head = pair()
+    expected = Stepper(net, head)
+    slot = expected.join()
+    with torch.device("meta"):
+        stepper = Stepper(net, head)
+        assert stepper.join() == slot
+        assert_same(stepper.step([slot], [3]), expected.step([slot], [3]))
+        assert_same(stepper.run([slot], 9), expected.run([slot], 9))
+        assert_same(stepper.state(slot), expected.state(slot))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signal here")
+def test_a_signal_is_heard_when_the_first_rows_have_ended() -> None:
+    net, head = pair(H=64)
+    stepper = Stepper(net, head, slots=16)
+    slots = [stepper.join() for _ in range(16)]
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.zero_()[3] = 50.0  # every row writes 3, which stops the first half at once
+    stepper.refresh()
+    for slot in slots:
+        stepper.sampling(slot, stop=3 if slot in slots[:8] else None)
+    stepper.scores(slots)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            stepper.run(slots, 1 << 21)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_magnitudes_whose_inverse_is_no_number() -> None:
+    net, head = pair()
+    with torch.no_grad():
+        head.weight[2].fill_(1e-38)
+        net.weight_hh_l0[1].fill_(1e-37)
+    stepper = Stepper(net, head, weights="int8")
+    assert stepper.step([stepper.join()], [1]).isfinite().all()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import signal
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from unrolled.data.streams import Chunk
 from unrolled.engines import native
 from unrolled.tasks.language import whole
 from unrolled.tasks.language.config import LanguageConfig
@@ -183,3 +186,48 @@ def test_what_whole_updates_are_not_for(corpus, tmp_path, monkeypatch, model, tr
     spy = Spy(monkeypatch)
     trained(corpus, tmp_path / "run", model, **{"steps": 3, **train})
     assert not spy.calls
+
+
+def chunk_of(trainer: Trainer, steps: int = 9) -> Chunk:
+    ids = np.arange(steps * 4, dtype=np.int64).reshape(steps, 4) % trainer.model.V
+    return Chunk(ids, ids[::-1].copy(), steps, steps, True)
+
+
+def test_parameters_that_are_no_longer_what_they_were_are_refused(corpus, tmp_path) -> None:
+    for k, (change, what) in enumerate((
+        (lambda model: model.half(), "rnn.weight_ih_l0 is torch.float16"),
+        (lambda model: model.load_state_dict(
+            {n: w.t().contiguous().t() if w.dim() == 2 else w for n, w in model.state_dict().items()}, assign=True
+        ), "rnn.weight_ih_l0 is another tensor"),
+        (lambda model: setattr(model.head.weight, "data", model.head.weight.data.t().contiguous().t()),
+         r"head.weight .* not contiguous"),
+        (lambda model: setattr(model.head.bias, "data", torch.zeros(3, dtype=torch.float64)), r"head.bias .*\(3,\)"),
+    )):  # fmt: skip
+        trainer, _, _ = trained(corpus, tmp_path / str(k), {}, steps=3)
+        change(trainer.model)
+        with pytest.raises(ValueError, match=what):
+            trainer.whole.run([chunk_of(trainer)], [1e-3], {}, None)
+    assert "not contiguous" in whole.refusal(scattered(corpus, tmp_path), 9, 4)
+
+
+def scattered(corpus: Any, folder: Any) -> Any:
+    """A model one of whose weights lies in columns."""
+    model = trained(corpus, folder / "scattered", {}, steps=3)[0].model
+    model.head.weight.data = model.head.weight.data.t().contiguous().t()
+    return model
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signal here")
+def test_a_signal_leaves_the_optimiser_with_what_was_made(corpus, tmp_path) -> None:
+    trainer, _, _ = trained(corpus, tmp_path / "run", {"hidden": 200}, steps=3)
+    before, many = signal.signal(signal.SIGALRM, signal.default_int_handler), 1 << 13
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.whole.run([chunk_of(trainer)] * many, [1e-6] * many, {}, None)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    steps = {int(trainer.optimiser.state[p]["step"]) for p in trainer.model.parameters()}
+    assert len(steps) == 1
+    assert 3 < steps.pop() < many

@@ -21,7 +21,8 @@ struct Kernels {
   bool (*forward)(const Layer<Real>&, const Run&);
   bool (*backward)(const Layer<Real>&, const Gradients<Real>&, const Run&);
   void (*activate)(int which, const Real* x, Real* y, i64 n);  // 0 exp, 1 sigmoid, 2 tanh: for the self-test
-  // C (M, N) = A (M, K) B^T (N, K), rows dense: the core's own product, for the self-test and benchmarks.
+  // C (M, N) = A (M, K) B^T (N, K), rows dense: weights A by the rows of a table B. Whether it goes over tiles depends on A
+  // alone, so a column's bits do not depend on how many others there are.
   void (*product)(i64 M, i64 N, i64 K, const Real* a, const Real* b, Real* c, int threads);
   // y = x times a mask of (T, B, N), rows dense; x null: the mask itself; x may be y. The same call draws the same mask.
   void (*drop)(const Dropout&, const Real* x, Real* y, i64 T, i64 B, i64 N, int threads);

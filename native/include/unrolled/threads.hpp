@@ -29,19 +29,24 @@ struct Member {
 int available_threads();
 
 // The team of another runtime in this process, by the entry points that OpenMP's runtimes share on Linux: run(task,
-// context, threads, 0) is GOMP_parallel, index and size are omp_get_thread_num and omp_get_num_threads. A program that
-// computes with such a runtime should lend it: its threads spin for milliseconds after their work, and a second pool
+// context, threads, 0) is GOMP_parallel, index, size and most are omp_get_thread_num, omp_get_num_threads and
+// omp_get_max_threads. A program that computes with such a runtime should lend it: its threads spin for milliseconds after their work, and a second pool
 // would wait for the processors that they hold.
 struct Lender {
   void (*run)(void (*task)(void*), void* context, unsigned threads, unsigned flags);
   int (*index)();
   int (*size)();
+  int (*most)();
+  int processors;  // its team is not borrowed where it has more members than so many
 };
 
 // From here on teams are the lender's, in this process though not behind a fork; an empty lender ends it. Not while a
 // call is under way.
 void borrow(const Lender& lender);
 bool borrowed();
+
+// Between two looks of a member that has nothing else to do: spins at first, then sleeps for half a millisecond.
+void wait_a_little(int tries);
 
 namespace detail {
 void run_team(int threads, void (*task)(void*, Member&), void* context);

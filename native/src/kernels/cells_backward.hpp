@@ -88,7 +88,7 @@ struct CellBackward {
       const Vec h = row.cell ? take<S>(row.cell + u, n) : take<S>(row.output + u, n);
       Vec d = dh;
       if (C == Cell::rnn_tanh) d = S::mul(dh, S::fnma(h, h, one));
-      if (C == Cell::rnn_relu) d = S::select(S::positive(h), dh, S::zero());
+      if (C == Cell::rnn_relu) d = S::select(S::above_zero_or_nan(h), dh, S::zero());
       bar(row, 0, u, n, d);
     }
   }

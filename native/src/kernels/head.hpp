@@ -51,7 +51,7 @@ class Head {
     pack_rows<S>(inputs_, c.V, me, [this](i64 v) { return Source<Real>{c.w + v * c.H}; }, packed_t_);
     me.barrier.wait();
     const i64 m0 = from(c.M), m1 = to(c.M);
-    product_tall<S>(m1 - m0, c.H, c.h + m0 * c.H, c.H, scores_, packed_w_, c.H, 0, Begin::bias, c.bias,
+    product_tall<S>(m1 - m0, c.H, c.h + m0 * c.H, c.H, scores_, packed_w_, c.H, 0, c.bias ? Begin::bias : Begin::zero, c.bias,
                     logits_ + m0 * c.V, c.V, 0, scores_.count(), left);
     for (i64 m = m0; m < m1; ++m) nats_[m] = softmax(logits_ + m * c.V, c.targets[m]);
     product_tall<S>(m1 - m0, c.V, logits_ + m0 * c.V, c.V, inputs_, packed_t_, c.V, 0, Begin::zero, nullptr,

@@ -96,6 +96,9 @@ void strips(i64 M, i64 K, const typename S::Real* a, i64 lda, const T* b, int co
   }
 }
 
+// What lies below counts as zero where numbers become 8 bits: 127 over it would be beyond a float.
+constexpr double negligible = 1e-30;
+
 // Rows of activations as 8 bits: x = q * scale.
 template <class S>
 void quantise(i64 M, i64 K, const typename S::Real* a, i64 lda, i8* q, i64 ldq, typename S::Real* scales) {
@@ -115,7 +118,7 @@ void quantise(i64 M, i64 K, const typename S::Real* a, i64 lda, i8* q, i64 ldq, 
     S::store(odds, odd);
     for (int j = 0; j < W; ++j) largest = lane[j] > largest ? lane[j] : largest;
     for (int j = 0; j < W; ++j) largest += odds[j];
-    const auto inverse = S::set1(largest > 0 ? Real(127) / largest : Real(0));
+    const auto inverse = S::set1(largest > Real(negligible) ? Real(127) / largest : Real(0));
     for (i64 k = 0; k < K; k += W) {
       S::store(lane, S::round(S::mul(S::load_n(row + k, lanes(k)), inverse)));
       for (int j = 0; j < lanes(k); ++j) q[r * ldq + k + j] = static_cast<i8>(static_cast<int>(lane[j] == lane[j] ? lane[j] : 0));
@@ -190,7 +193,7 @@ struct Kept {
       if (!(size <= most)) most = size;  // a NaN ends it
     }
     w.scale[at] = most / Real(127);
-    const Real inverse = most > 0 ? Real(127) / most : Real(0);
+    const Real inverse = most > Real(negligible) ? Real(127) / most : Real(0);
     auto* to = reinterpret_cast<i8*>(w.data.get());
     int sum = 0;
     for (i64 k = 0; k < padded(); ++k) {

@@ -92,8 +92,15 @@ class StepPlay {
       scores(at, at.group.live);
       meet(at);
     }
-    if (lane == 0)
+    if (lane == 0) {
       for (i64 b = b0; b < b0 + at.group.live; ++b) leave(at, b);
+      ended_.fetch_add(1, std::memory_order_release);
+    }
+    if (me.index != 0 || !drawing) return;
+    for (int tries = 0; !stop_.stopped() && ended_.load(std::memory_order_acquire) < plan_.groups; ++tries) {
+      wait_a_little(tries);
+      if (tries % 16 == 15) stop_.ask(me);  // the other groups hear of Ctrl-C from this member alone
+    }
   }
 
   void meet(Place& at) const {
@@ -248,6 +255,7 @@ class StepPlay {
   Layer<Real> cell_{};
   Meetings meetings_;
   std::atomic<i64> damaged_{-1};
+  std::atomic<int> ended_{0};  // groups
 };
 
 }  // namespace

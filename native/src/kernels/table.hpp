@@ -75,7 +75,7 @@ void activate_of(int which, const typename S::Real* x, typename S::Real* y, i64 
 template <class S>
 void product_of(i64 M, i64 N, i64 K, const typename S::Real* a, const typename S::Real* b, typename S::Real* c, int threads) {
   using Real = typename S::Real;
-  const Panels<S> panels{N, 4, false, splits<S>(N, K)};
+  const Panels<S> panels{N, 4, false, splits<S>(M, K)};
   const i64 room = tall_room(panels, M, K);
   Array<Real> packed(panels.size(K)), left(threads * room);
   auto task = [&](Member& me) {

@@ -89,7 +89,7 @@ void update_block_of(const Trained<typename S::Real>& p, i64 from, i64 to, const
     bias2 = 1.0 - ::pow(o.beta2, static_cast<double>(count));
   }
   const auto step = number(adaptive ? lr / bias1 : lr), eps = number(o.eps), decay = number(p.decay),
-             shrink = number(1.0 - lr * p.decay), one1 = number(1.0 - o.beta1), beta2 = number(o.beta2),
+             shrink = number(1.0 - lr * p.decay), beta1 = number(o.beta1), one1 = number(1.0 - o.beta1), beta2 = number(o.beta2),
              one2 = number(1.0 - o.beta2), root2 = number(::sqrt(bias2));
   for (i64 j = from; j < to; j += W) {
     const int n = static_cast<int>(to - j < W ? to - j : W);
@@ -99,7 +99,9 @@ void update_block_of(const Trained<typename S::Real>& p, i64 from, i64 to, const
     if constexpr (R == Rule::sgd) {
       w = S::fnma(step, g, w);
     } else if constexpr (adaptive) {
-      const auto old = take<S>(p.first + j, n), first = S::fma(S::sub(g, old), one1, old);
+      // As torch's lerp: from the nearer end, so that beta1 = 0 gives g itself.
+      const auto old = take<S>(p.first + j, n), far = S::sub(g, old);
+      const auto first = o.beta1 > 0.5 ? S::fma(far, one1, old) : S::fnma(far, beta1, g);
       const auto second = S::fma(S::mul(g, g), one2, S::mul(take<S>(p.second + j, n), beta2));
       put<S>(p.first + j, first, n), put<S>(p.second + j, second, n);
       w = S::fnma(step, S::div(first, S::add(S::div(S::sqrt(second), root2), eps)), w);

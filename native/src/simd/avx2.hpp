@@ -85,7 +85,7 @@ struct F32 {
       r[4 + i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x31);
     }
   }
-  static Mask positive(Vec a) { return _mm256_cmp_ps(a, zero(), _CMP_GT_OQ); }
+  static Mask above_zero_or_nan(Vec a) { return _mm256_cmp_ps(a, zero(), _CMP_NLE_UQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no, yes, m); }
 };
 
@@ -136,7 +136,7 @@ struct F64 {
     r[0] = _mm256_permute2f128_pd(low0, low1, 0x20), r[2] = _mm256_permute2f128_pd(low0, low1, 0x31);
     r[1] = _mm256_permute2f128_pd(high0, high1, 0x20), r[3] = _mm256_permute2f128_pd(high0, high1, 0x31);
   }
-  static Mask positive(Vec a) { return _mm256_cmp_pd(a, zero(), _CMP_GT_OQ); }
+  static Mask above_zero_or_nan(Vec a) { return _mm256_cmp_pd(a, zero(), _CMP_NLE_UQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm256_blendv_pd(no, yes, m); }
 };
 

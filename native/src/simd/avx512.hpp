@@ -92,7 +92,7 @@ struct F32 {
       r[12 + i] = _mm512_shuffle_f32x4(odd01, odd23, 0xDD);
     }
   }
-  static Mask positive(Vec a) { return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ); }
+  static Mask above_zero_or_nan(Vec a) { return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NLE_UQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no, yes); }
 };
 
@@ -144,7 +144,7 @@ struct F64 {
       r[6 + side] = _mm512_shuffle_f64x2(low13, high13, 0xDD);
     }
   }
-  static Mask positive(Vec a) { return _mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_GT_OQ); }
+  static Mask above_zero_or_nan(Vec a) { return _mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_NLE_UQ); }
   static Vec select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_pd(m, no, yes); }
 };
 

@@ -71,7 +71,7 @@ struct F32 {
     const int32x4_t power = vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23);
     return vmulq_f32(a, vreinterpretq_f32_s32(power));
   }
-  static Mask positive(Vec a) { return vcgtq_f32(a, zero()); }
+  static Mask above_zero_or_nan(Vec a) { return vmvnq_u32(vcleq_f32(a, zero())); }
   static Vec select(Mask m, Vec yes, Vec no) { return vbslq_f32(m, yes, no); }
 };
 
@@ -108,7 +108,7 @@ struct F64 {
     const int64x2_t power = vshlq_n_s64(vaddq_s64(vcvtq_s64_f64(n), vdupq_n_s64(1023)), 52);
     return vmulq_f64(a, vreinterpretq_f64_s64(power));
   }
-  static Mask positive(Vec a) { return vcgtq_f64(a, zero()); }
+  static Mask above_zero_or_nan(Vec a) { return veorq_u64(vcleq_f64(a, zero()), vdupq_n_u64(~u64{0})); }
   static Vec select(Mask m, Vec yes, Vec no) { return vbslq_f64(m, yes, no); }
 };
 

@@ -89,9 +89,9 @@ struct PlainSimd {
       return a.lane[j] * power;
     });
   }
-  static Mask positive(const Vec& a) {
+  static Mask above_zero_or_nan(const Vec& a) {
     Mask m = 0;
-    for (int j = 0; j < W; ++j) m |= static_cast<Mask>(a.lane[j] > 0) << j;
+    for (int j = 0; j < W; ++j) m |= static_cast<Mask>(!(a.lane[j] <= 0)) << j;
     return m;
   }
   static Vec select(Mask m, const Vec& yes, const Vec& no) {

@@ -57,6 +57,14 @@ def normalise_backward(d_n: Tensor, n: Tensor, inverse: Tensor) -> Tensor:
     return d_u.to(d_n.dtype)
 
 
+def _columns(ids: Tensor, weight: Tensor) -> Tensor:
+    """The columns of ``weight`` (G*H, I) that ids (T, B) name: (T, B, G*H)."""
+    if ids.numel():
+        return F.embedding(ids, weight.t())
+    # torch cannot differentiate its look-up of nothing twice
+    return weight.t().index_select(0, ids.reshape(-1)).view(*ids.shape, weight.shape[0])
+
+
 class Cell(ABC):
     """One step of a recurrent layer.
 
@@ -115,7 +123,7 @@ class Cell(ABC):
         lookup and nothing one-hot is ever built. With layer norm the product is normalised and scaled first.
         """
         if not x.is_floating_point() and not x.is_complex():
-            u = F.embedding(x, w["weight_ih"].t())
+            u = _columns(x, w["weight_ih"])
         elif self.layer_norm:
             u = F.linear(x, w["weight_ih"])
         else:
@@ -132,7 +140,7 @@ class Cell(ABC):
         tokens = not x.is_floating_point()
         d_u = d_X_bar
         if self.layer_norm:
-            u = F.embedding(x, w["weight_ih"].t()) if tokens else F.linear(x, w["weight_ih"])
+            u = _columns(x, w["weight_ih"]) if tokens else F.linear(x, w["weight_ih"])
             n, inverse = normalise(u)
             grads["gain_ih"] = (d_X_bar * n).sum((0, 1))
             d_u = normalise_backward(d_X_bar * w["gain_ih"], n, inverse)

@@ -35,6 +35,8 @@ class Request(NamedTuple):
     """Inside ``torch.func`` or forward-mode differentiation."""
     compiled: bool = False
     """Being traced by ``torch.compile`` or ``torch.export``."""
+    onnx: bool = False
+    """Being traced for ONNX."""
 
 
 OPTIONS = {
@@ -50,6 +52,7 @@ OPTIONS = {
     "autocast": "autocast",
     "transformed": "torch.func and forward mode",
     "compiled": "torch.compile and torch.export",
+    "onnx": "torch.onnx.export(dynamo=False)",
 }
 """Fields of :class:`Request` that are options, with the words for them."""
 
@@ -69,6 +72,8 @@ def native_refusal(request: Request) -> str | None:
         return f"the compiled core computes in float32 and float64, not in {str(request.dtype).removeprefix('torch.')}"
     if request.autocast:
         return "autocast reaches torch's own operators alone"
+    if request.onnx:
+        return "ONNX knows torch's own operators alone"
     return f"the compiled core does not take {OPTIONS['transformed']}" if request.transformed else None
 
 
@@ -151,6 +156,7 @@ def native_at_once(asked: str, cell: str, like: Tensor) -> bool:
         and native.missing() is None
         and not torch.is_autocast_enabled("cpu")
         and not transformed()
+        and not exporting_onnx()
     )
 
 
@@ -162,6 +168,13 @@ def transformed() -> bool:
     if torch._C._are_functorch_transforms_active():
         return True
     return bool(torch.autograd.forward_ad._current_level >= 0)
+
+
+def exporting_onnx() -> bool:
+    """Whether a call is being traced for ONNX, which has no operators of ours."""
+    if torch.compiler.is_compiling():
+        return False
+    return bool(torch._C._is_tracing() and torch.onnx.is_in_onnx_export())
 
 
 def autocasting(device: str) -> bool:

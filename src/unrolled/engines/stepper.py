@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unrolled.engines.native import CODES, core
-from unrolled.engines.native.lookup import Columns
+from unrolled.engines.native.lookup import table
 from unrolled.errors import UserError
 from unrolled.shapes import expect
 
@@ -93,9 +93,6 @@ class Stepper:
         self.layers, self.H, self.slots = int(layer.num_layers), int(layer.hidden_size), slots
         self.ids = int(layer.input_size if embedding is None else embedding.shape[0])
         self.V = int(head.weight.shape[0])
-        expect("head.weight", tuple(head.weight.shape), (self.V, self.H), "(V, H)")
-        if embedding is not None:
-            expect("embedding", tuple(embedding.shape), (self.ids, layer.input_size), "(V, I)")
         cell = layer._cell(0)
         self.has_c = "c" in cell.states
         rates = (*layer.zoneout, 0.0)
@@ -104,7 +101,7 @@ class Stepper:
         self._core = kind(
             CODES.index(cell.name), self.layers, self.ids, self.H, self.V, slots, store, rates[0], rates[1]
         )
-        self._logits = torch.zeros((slots, self.V), dtype=self.dtype)
+        self._logits = torch.zeros((slots, self.V), dtype=self.dtype, device="cpu")
         self._view, self._viewed = self._logits, slots
         self._address = self._logits.data_ptr()
         self._free = list(range(slots))[::-1]
@@ -114,24 +111,31 @@ class Stepper:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Pack the weights again, after they have changed. States stay."""
+        """Pack the weights again, after they have changed. States stay.
+
+        Raises:
+            ValueError: weights of another dtype or shape than the stepper was made for, or elsewhere than on a CPU.
+        """
         kept: list[Tensor] = []  # what is made here must live until it is packed
 
-        def pointer(t: Tensor | None) -> int:
+        def pointer(name: str, t: Tensor | None, *shape: int) -> int:
             if t is None:
                 return 0
             kept.append(t.detach().contiguous())
-            return kept[-1].data_ptr()
+            return core.address(name, kept[-1], self.dtype, shape)
 
-        pointers: list[int] = []
+        cell, pointers = self._layer._cell(0), list[int]()
         for k in range(self.layers):
             w = self._layer._weights(k)
-            w_ih = w["weight_ih"]
+            w_ih, I = w["weight_ih"], self.H if k else cell.input_size
             if k == 0 and self._embedding is not None:
-                table = self._embedding.detach().contiguous()
-                w_ih = Columns.apply(table, w_ih.detach().contiguous())  # type: ignore[no-untyped-call]
-            pointers += map(pointer, (w_ih, w["weight_hh"], w.get("bias_ih"), w.get("bias_hh")))
-        head = (pointer(self._head.weight), pointer(self._head.bias))
+                pointer("embedding", self._embedding, self.ids, I)
+                pointer("weight_ih_l0", w_ih, cell.rows, I)
+                w_ih, I = table(kept[-2], kept[-1], chains=True), self.ids
+            pointers.append(pointer(f"weight_ih_l{k}", w_ih, cell.rows, I))
+            pointers.append(pointer(f"weight_hh_l{k}", w["weight_hh"], cell.rows, self.H))
+            pointers += [pointer(f"{name}_l{k}", w.get(name), cell.rows) for name in ("bias_ih", "bias_hh")]
+        head = pointer("head.weight", self._head.weight, self.V, self.H), pointer("head.bias", self._head.bias, self.V)
         self._core.refresh(pointers, *head, core.threads())
 
     # -- slots -------------------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ class Stepper:
 
     def state(self, slot: int) -> Any:
         """A copy of a slot's state: h (L, 1, H), or (h, c)."""
-        h, c = (torch.empty((self.layers, 1, self.H), dtype=self.dtype) for _ in range(2))
+        h, c = (torch.empty((self.layers, 1, self.H), dtype=self.dtype, device="cpu") for _ in range(2))
         self._core.get_state(slot, h.data_ptr(), c.data_ptr() if self.has_c else 0)
         return (h, c) if self.has_c else h
 
@@ -249,8 +253,8 @@ class Stepper:
             UserError: scores that are not finite.
         """
         slots = _whole("slots", slots)
-        drawn = torch.empty((len(slots), max(0, units)), dtype=torch.int64)
-        counts = torch.empty(len(slots), dtype=torch.int64)
+        drawn = torch.empty((len(slots), max(0, units)), dtype=torch.int64, device="cpu")
+        counts = torch.empty(len(slots), dtype=torch.int64, device="cpu")
         damaged = self._core.run(
             len(slots), slots.data_ptr(), units, drawn.data_ptr(), counts.data_ptr(), core.threads()
         )
@@ -261,7 +265,7 @@ class Stepper:
 
 
 def _whole(name: str, numbers: Tensor | Sequence[int]) -> Tensor:
-    t = numbers if isinstance(numbers, Tensor) else torch.tensor(numbers, dtype=torch.int64)
+    t = numbers if isinstance(numbers, Tensor) else torch.tensor(numbers, dtype=torch.int64, device="cpu")
     if t.dtype is torch.int64 and t.dim() == 1 and t.is_cpu:
         return t.contiguous()
     raise TypeError(f"{name}: int64 (n,) on the CPU, not {t.dtype} {tuple(t.shape)} on {t.device}")

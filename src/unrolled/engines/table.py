@@ -23,6 +23,20 @@ layers, initial states, and a batch of no rows. Double backward: `reference`, an
 reference what it needs; `aten` where torch's kernels have it.
 """
 
+_TAIL = """
+## Where code that was written for torch.nn notices
+
+- The classes derive from `torch.nn.RNNBase`, not from `torch.nn.LSTM` and its siblings (at which `torch.compile` breaks
+  the graph). What asks `isinstance(m, nn.LSTM)`, as `torch.ao.quantization.quantize_dynamic` does, passes them by;
+  `unrolled sample --weights int8` and `unrolled.engines.stepper.Stepper` are our own int8.
+- On `native` the backward pass reads the output. So `y.relu_()` or `y[~mask] = 0` raises torch's error about an
+  in-place operation at `backward()`, as it does after torch's own LSTM in float32; write `y = y.relu()`. After torch's
+  RNN and GRU it is allowed, and after `engine="aten"` and `engine="reference"` too.
+- `torch.jit.trace` and `torch.export` take the layers; `torch.jit.script` and `torch.fx.symbolic_trace` do not (torch
+  makes an exception for its own modules alone). For ONNX by tracing `auto` takes torch's kernels; export a module that
+  holds the layer, since ONNX hands every argument of the outermost call by position.
+"""
+
 _PLACES: dict[str, dict[str, Any]] = {
     "float64": {"dtype": torch.float64},
     "bfloat16": {"dtype": torch.bfloat16},
@@ -68,7 +82,7 @@ def support_table() -> str:
         "– : the cell has no such option (a projection is an LSTM's; layer norm needs the GRU's reset after the",
     ]
     notes.append("product) and refuses it at construction, by name.")
-    return "\n".join(lines + notes) + "\n"
+    return "\n".join(lines + notes) + "\n" + _TAIL
 
 
 if __name__ == "__main__":

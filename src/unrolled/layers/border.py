@@ -111,7 +111,7 @@ def check_ids(ids: Tensor, input_size: int, lengths: Tensor | None = None) -> No
     if ids.device.type != "cpu" or not ids.numel() or not values_visible():
         return
     if lengths is not None:
-        ids = ids.masked_fill(torch.arange(ids.shape[0])[:, None] >= lengths, 0)
+        ids = ids.masked_fill(torch.arange(ids.shape[0], device=ids.device)[:, None] >= lengths, 0)
     low, high = (int(v) for v in torch.aminmax(ids))
     if low < 0 or high >= input_size:
         raise ValueError(f"input holds the id {low if low < 0 else high}, expected 0 to {input_size - 1}")
@@ -136,6 +136,22 @@ def check_dtype(x: Tensor, weight: Tensor) -> None:
     """Raises ValueError where floating-point input and weights differ in dtype, and no autocast makes them one."""
     if x.is_floating_point() and x.dtype != weight.dtype and not autocasting(x.device.type):
         raise ValueError(f"input has dtype {x.dtype}, the weights have {weight.dtype}: convert one of them")
+
+
+def as_state(hx: Any, count: int) -> tuple[Tensor, ...]:
+    """A state that a caller gave: h, or (h, c), as a tuple of tensors.
+
+    Raises:
+        TypeError: something else than tensors. ValueError: another number of them.
+    """
+    expected = "(h, c)" if count == 2 else "h alone"
+    states = (hx,) if isinstance(hx, Tensor) else tuple(hx) if isinstance(hx, (tuple, list)) else ()
+    if not states or not all([isinstance(s, Tensor) for s in states]):
+        what = ", ".join(type(s).__name__ for s in states) if states else type(hx).__name__
+        raise TypeError(f"hx is {what}, expected tensors: {expected}")
+    if len(states) != count:
+        raise ValueError(f"hx holds {len(states)} tensors, expected {expected}")
+    return states
 
 
 def check_state(name: str, s: Tensor, x: Tensor, weight: Tensor) -> None:
@@ -176,9 +192,7 @@ def _state(layer: Any, x: Tensor, hx: Any, batched: bool) -> tuple[Tensor, ...]:
     if hx is None:
         dtype = x.dtype if x.is_floating_point() else weight_of(layer).dtype
         return tuple([_zeros(x, dtype, (rows, B, N)) for N in sizes])
-    states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-    if len(states) != len(sizes):
-        raise ValueError(f"hx holds {len(states)} tensors, expected {'(h, c)' if len(sizes) == 2 else 'h alone'}")
+    states = as_state(hx, len(sizes))
     for name, s, N in zip("hc", states, sizes, strict=False):
         if batched:
             expect(f"hx ({name})", tuple(s.shape), (rows, B, N), "(L*D, B, N)")
@@ -199,7 +213,7 @@ def _zeros(x: Tensor, dtype: torch.dtype, shape: tuple[int, int, int]) -> Tensor
     found = _KEPT.get((dtype, shape))
     if found is None:
         with torch.inference_mode(False):  # one made in inference mode could not take part in training
-            found = torch.zeros(shape, dtype=dtype)
+            found = torch.zeros(shape, dtype=dtype, device="cpu")
         if type(found) is Tensor and found.numel() <= 1 << 14:  # a dispatch mode may have made another kind
             if len(_KEPT) >= 64:
                 _KEPT.clear()
@@ -207,16 +221,24 @@ def _zeros(x: Tensor, dtype: torch.dtype, shape: tuple[int, int, int]) -> Tensor
     return found
 
 
+def _copied(lengths: Any) -> Tensor:
+    """As integers of our own: what a caller writes into theirs before the backward call must not reach it."""
+    try:
+        rows = lengths.clone() if isinstance(lengths, Tensor) else torch.tensor(lengths, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"lengths is {type(lengths).__name__}, expected integers (B,)") from None
+    return rows.long() if not rows.numel() or not (rows.is_floating_point() or rows.dtype == torch.bool) else rows
+
+
 def _lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:
     if lengths is None:
         return None
-    rows: Tensor = torch.as_tensor(lengths)
+    rows = _copied(lengths)
     if rows.is_floating_point() or rows.dtype == torch.bool:
         raise TypeError(f"lengths has dtype {rows.dtype}, expected integers")
     if not batched and rows.dim() == 0:
         rows = rows.unsqueeze(0)
     expect("lengths", tuple(rows.shape), (x.shape[1],), "(B,)" if batched else "(1,) or ()")
-    rows = rows.long()
     if rows.numel() and values_visible():
         low, high = (int(v) for v in torch.aminmax(rows))
         if low < 0 or high > x.shape[0]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from unrolled import cells
 from unrolled.cells import check_init
 from unrolled.engines import aten, native, reference
-from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
-from unrolled.layers.border import as_input, check_dtype, check_ids, check_state
+from unrolled.engines.select import Explanation, Request, autocasting, choose, exporting_onnx, pick, transformed
+from unrolled.layers.border import as_input, as_state, check_dtype, check_ids, check_state
 from unrolled.layers.weights import reinitialise
 from unrolled.shapes import ShapeError, expect
 
@@ -71,15 +71,14 @@ class _RecurrentCell(nn.RNNCellBase):
         return Request(
             self._cell.name, layer_norm=self.layer_norm, tokens=not x.is_floating_point(), device=x.device.type,
             dtype=self.weight_ih.dtype, autocast=autocasting(x.device.type), transformed=transformed(),
-            compiled=torch.compiler.is_compiling(),
+            compiled=torch.compiler.is_compiling(), onnx=exporting_onnx(),
         )  # fmt: skip
 
     def explain(self, input: Any, hx: Any = None) -> Explanation:
         """Which engine a call with these arguments runs on, and why; nothing is computed."""
-        state = None if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        return choose(self.engine, self._request(self._enter(input, state)[0]))
+        return choose(self.engine, self._request(self._enter(input, hx)[0]))
 
-    def _enter(self, input: Any, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...], bool]:
+    def _enter(self, input: Any, hx: Any) -> tuple[Tensor, tuple[Tensor, ...], bool]:
         """Check and bring to (B, ...): the input, the states, and whether the input was batched."""
         input = as_input(input, "a Tensor")
         tokens = not input.is_floating_point()
@@ -94,18 +93,21 @@ class _RecurrentCell(nn.RNNCellBase):
         check_dtype(input, self.weight_ih)
         batched = input.dim() == dims
         x = input if batched else input.unsqueeze(0)
-        if state is None:
+        sizes = self._cell.state_sizes()
+        if hx is None:
             like = self.weight_ih if tokens else x
-            state = tuple(like.new_zeros(x.shape[0], N) for N in self._cell.state_sizes())
-        elif not batched:
-            state = tuple(s.unsqueeze(0) for s in state)
-        for name, s, N in zip(self._cell.states, state, self._cell.state_sizes(), strict=True):
-            expect(f"hx ({name})", tuple(s.shape), (x.shape[0], N), "(B, H)")
+            return x, tuple(like.new_zeros(x.shape[0], N) for N in sizes), batched
+        state = as_state(hx, len(sizes))
+        for name, s, N in zip(self._cell.states, state, sizes, strict=True):
+            if batched:
+                expect(f"hx ({name})", tuple(s.shape), (x.shape[0], N), "(B, H)")
+            else:
+                expect(f"hx ({name})", tuple(s.shape), (N,), "(H,), as the input is unbatched")
             check_state(name, s, x, self.weight_ih)
-        return x, state, batched
+        return x, state if batched else tuple(s.unsqueeze(0) for s in state), batched
 
-    def _step(self, input: Any, state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        x, state, batched = self._enter(input, state)
+    def _step(self, input: Any, hx: Any) -> tuple[Tensor, ...]:
+        x, state, batched = self._enter(input, hx)
         engine = pick(self.engine, self._cell.name, self.weight_ih, lambda: self._request(x))
         if engine == "native":
             new = native.run_step(self._net, x, state, list(self._weights().values()))
@@ -134,7 +136,7 @@ class RNNCell(_RecurrentCell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """One step; ``hx`` None is zeros, integer input is ids."""
-        return self._step(input, None if hx is None else (hx,))[0]
+        return self._step(input, hx)[0]
 
 
 class LSTMCell(_RecurrentCell):
@@ -166,7 +168,7 @@ class GRUCell(_RecurrentCell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """One step; ``hx`` None is zeros, integer input is ids."""
-        return self._step(input, None if hx is None else (hx,))[0]
+        return self._step(input, hx)[0]
 
 
 for _cell in (RNNCell, LSTMCell, GRUCell):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.cells import Cell, check_init
 from unrolled.engines import Call, Trace, aten, masks, native, reference
-from unrolled.engines.select import Explanation, Request, autocasting, choose, pick, transformed
+from unrolled.engines.select import Explanation, Request, autocasting, choose, exporting_onnx, pick, transformed
 from unrolled.layers.border import Entry, enter, leave, weight_of
 from unrolled.layers.weights import reinitialise
 
@@ -157,6 +158,7 @@ class Recurrent(nn.RNNBase):
         return Request(
             *own, entry.lengths is not None, entry.resets is not None, trace, entry.tokens and not embedded, embedded,
             device, like.dtype, autocasting(device), transformed(), torch.compiler.is_compiling(),
+            exporting_onnx(),
         )  # fmt: skip
 
     def explain(
@@ -282,7 +284,7 @@ class Recurrent(nn.RNNBase):
 
 
 def _rate(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(f"{name}={value!r}: expected a probability from 0 to below 1")
     return float(value)
 

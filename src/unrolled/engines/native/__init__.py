@@ -98,6 +98,7 @@ def _through_operator(plan: Plan, given: Given) -> Made:
     own = {"rnn": first.name[4:], "lstm": net.P, "gru": first.name == "gru"}[name]
     keep = plan.trace or (torch.is_grad_enabled() and any(t.requires_grad for t in (x, h0, *weights)))
     keep = keep or (torch.is_grad_enabled() and c0 is not None and c0.requires_grad)
+    keep = keep or torch._C._is_tracing()  # what torch.jit.trace records must serve training too
     found = getattr(torch.ops.unrolled, name)(
         x, h0, *(() if c0 is None else (c0,)), list(weights), lengths, resets, plan.seed, net.layers,
         net.directions == 2, first.bias, first.layer_norm, plan.rates.dropout, plan.rates.recurrent_dropout,

@@ -22,14 +22,14 @@ class Plan(NamedTuple):
     seed: Tensor | None
     trace: bool
 
-    def layout(self, T: int, B: int) -> Layout:
-        """Where the tape keeps what."""
+    def layout(self, T: int, B: int, keep: bool = True) -> Layout:
+        """Where the tape keeps what; without ``keep``, where a call without one puts what layers hand on."""
         zoneout, drawn = self.rates.zoneout, self.seed is not None
-        return self.net.layout(T, B, bool(zoneout) and zoneout[0] > 0, drawn and self.rates.dropout > 0)
+        return self.net.layout(T, B, bool(zoneout) and zoneout[0] > 0, drawn and self.rates.dropout > 0, keep)
 
-    def task(self, given: Given) -> stack.Task:
-        """The call of the core."""
-        layout = self.layout(given.x.shape[0], given.x.shape[1])
+    def task(self, given: Given, keep: bool = True) -> stack.Task:
+        """The call of the core; without ``keep`` it can leave no tape."""
+        layout = self.layout(given.x.shape[0], given.x.shape[1], keep)
         return stack.Task(self.net, self.rates, given, None if self.seed is None else int(self.seed), layout)
 
 
@@ -54,11 +54,17 @@ class Stack(torch.autograd.Function):
         wanted = Wanted(needs[2], needs[3], needs[4], needs[7:])
         given = Given(x, h0, c0, weights, lengths, resets)
         d = Cotangents.of(plan, d_outputs)
-        if torch.is_grad_enabled():  # create_graph=True: the gradients themselves are to be differentiated
+        # create_graph=True: the gradients themselves are to be differentiated. A batch of gradients (is_grads_batched,
+        # jacobian(vectorize=True)) has no numbers at an address.
+        if torch.is_grad_enabled() or any([g is not None and _batched(g) for g in d_outputs]):
             grads = recomputed(plan, given, d, wanted)
         else:
             grads = stack.backward(plan.task(given), output, tape, *d, wanted)
         return (None, None, grads.x, grads.h0, grads.c0, None, None, *grads.weights)
+
+
+def _batched(t: Tensor) -> bool:
+    return bool(torch._C._functorch.is_batchedtensor(t) or torch._C._functorch.is_legacy_batchedtensor(t))
 
 
 # Past Function.apply in Python, which looks for torch.func on every call: the layer has looked before.
@@ -82,18 +88,26 @@ class Cotangents(NamedTuple):
 def run(plan: Plan, given: Given) -> Made:
     """A call in eager mode; without a gradient to come it leaves no tape (but for a trace)."""
     x, h0, c0, weights, lengths, resets = given
-    task = plan.task(given)
     if not torch.is_grad_enabled() or not (
         x.requires_grad or h0.requires_grad or (c0 is not None and c0.requires_grad)
         or any([w.requires_grad for w in weights])
     ):  # fmt: skip
-        return stack.forward(task, plan.trace)
-    found: tuple[Tensor, ...] = _apply(plan, task, x, h0, c0, lengths, resets, *weights)
+        return stack.forward(plan.task(given, plan.trace), plan.trace)
+    if x.dim() == 2:  # ids are places in memory: what a caller writes into theirs must not reach the backward call
+        x = x.clone()
+        given = given._replace(x=x)
+    found: tuple[Tensor, ...] = _apply(plan, plan.task(given), x, h0, c0, lengths, resets, *weights)
     return Made(found[0], found[1], found[2] if c0 is not None else None, found[-1] if plan.trace else None)
 
 
 def recomputed(plan: Plan, given: Given, d: Cotangents, wanted: Wanted) -> stack.Gradients:
-    """The gradients through the reference engine, with the same masks, differentiable themselves."""
+    """The gradients through the reference engine, with the same masks; in grad mode differentiable themselves."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        return _through_reference(plan, given, d, wanted, again)
+
+
+def _through_reference(plan: Plan, given: Given, d: Cotangents, wanted: Wanted, again: bool) -> stack.Gradients:
     net = plan.net
     tensors = [given.x, given.h0, *([] if given.c0 is None else [given.c0]), *given.weights]
     wants = [wanted.x, wanted.h0, *([] if given.c0 is None else [wanted.c0]), *wanted.weights]
@@ -116,7 +130,7 @@ def recomputed(plan: Plan, given: Given, d: Cotangents, wanted: Wanted) -> stack
     asked = [t for t, want in zip(tensors, wants, strict=True) if want]
     found = iter(
         torch.autograd.grad(
-            [made for made, _ in pairs], asked, [grad for _, grad in pairs], create_graph=True, allow_unused=True
+            [made for made, _ in pairs], asked, [grad for _, grad in pairs], create_graph=again, allow_unused=True
         )
     )
     grads = [next(found) if want else None for want in wants]

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def _share_threads(module: Any) -> None:
     try:
         # a library handle also finds what the library itself is linked to: the very runtime that torch uses
         runtime = ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
-        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "omp_get_max_threads")
         module.borrow_threads(*(ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names))
     except (OSError, AttributeError):
         pass  # another build of torch, with other threads
@@ -97,6 +98,19 @@ def empty(like: Tensor, *shape: int) -> Tensor:
 def empty_like(dense: Tensor) -> Tensor:
     """The same, of ``dense``'s own shape."""
     return torch.empty_like(dense) if dense.nbytes < RECYCLED else empty(dense, *dense.shape)
+
+
+def address(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> int:
+    """Where a tensor's numbers lie, for what was made for this dtype and shape and is told addresses alone.
+
+    Raises:
+        ValueError: the tensor is not like that, or no longer.
+    """
+    if tensor.dtype is dtype and tensor.shape == shape and tensor.is_cpu and tensor.is_contiguous():
+        return tensor.data_ptr()
+    laid = "" if tensor.is_contiguous() else ", not contiguous"
+    raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}{laid}, "
+                     f"expected {dtype} {tuple(shape)} on a CPU")  # fmt: skip
 
 
 def dropout_mask(p: float, seed: int, stream: int, T: int, B: int, N: int, like: Tensor) -> Tensor:

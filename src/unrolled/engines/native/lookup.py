@@ -25,7 +25,7 @@ def rows_once(
     n = ids.numel()
     if n < embedding.shape[0]:
         embedding = F.embedding(ids.reshape(-1), embedding)
-        ids = torch.arange(n).view(ids.shape)
+        ids = torch.arange(n, device="cpu").view(ids.shape)
     first = net.cells[0]
     weights = list(weights)
     for direction in range(net.directions):
@@ -36,18 +36,23 @@ def rows_once(
     return wide, ids, weights
 
 
+def table(embedding: Tensor, weight: Tensor, chains: bool = False) -> Tensor:
+    """``W_ih E^T``: (V, I), (G*H, I), both dense, to (G*H, V); with ``chains`` never over tiles."""
+    (V, I), GH = embedding.shape, weight.shape[0]
+    columns = core.empty(weight, GH, V)
+    product = core.module().product64 if weight.dtype is torch.float64 else core.module().product32
+    if V:
+        product(GH, V, I, weight.data_ptr(), embedding.data_ptr(), columns.data_ptr(), chains, core.threads())
+    return columns
+
+
 class Columns(torch.autograd.Function):
-    """``W_ih E^T``: (V, I), (G*H, I) to (G*H, V)."""
+    """:func:`table` under autograd."""
 
     @staticmethod
     def forward(ctx: Any, embedding: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(embedding, weight)
-        (V, I), GH = embedding.shape, weight.shape[0]
-        columns = core.empty(weight, GH, V)
-        product = core.module().product64 if weight.dtype is torch.float64 else core.module().product32
-        if V:
-            product(GH, V, I, weight.data_ptr(), embedding.data_ptr(), columns.data_ptr(), core.threads())
-        return columns
+        return table(embedding, weight)
 
     @staticmethod
     def backward(ctx: Any, *d_columns: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -72,15 +72,16 @@ class Net:
         """Of every parameter of a row, its place among the core's."""
         self.reverse = [k % directions for k in range(len(cells))]
         """Whether a row reads from the last step to the first."""
-        self._layouts: dict[tuple[int, int, bool, bool], Layout] = {}
+        self._layouts: dict[tuple[int, int, bool, bool, bool], Layout] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """For a copy, or a pickle: what the core keeps is made anew there."""
         return self.__dict__ | {"_layouts": {}}
 
-    def layout(self, T: int, B: int, zoneout: bool, dropping: bool) -> Layout:
-        """The tape of ``T`` steps of ``B`` rows; the latest are remembered."""
-        key = (T, B, zoneout, dropping)
+    def layout(self, T: int, B: int, zoneout: bool, dropping: bool, keep: bool = True) -> Layout:
+        """The tape of ``T`` steps of ``B`` rows; the latest are remembered. Without ``keep`` it has room for what one
+        layer hands to the next alone."""
+        key = (T, B, zoneout, dropping, keep)
         if not type(T) is type(B) is int or torch.compiler.is_compiling():  # sizes may be symbols
             return self._lay_out(*key)
         found = self._layouts.get(key)
@@ -90,8 +91,12 @@ class Net:
             found = self._layouts[key] = self._lay_out(*key)
         return found
 
-    def _lay_out(self, T: int, B: int, zoneout: bool, dropping: bool) -> Layout:
+    def _lay_out(self, T: int, B: int, zoneout: bool, dropping: bool, keep: bool) -> Layout:
         at, rows, n = 0, range(len(self.cells)), T * B
+        if not keep:
+            none, size = [-1 for _ in rows], _rounded(n * self.directions * self.R)
+            turns = [k % 2 * size for k in range(self.layers - 1)]  # a layer reads one half and writes the other
+            return Layout(none, none, none, turns, turns if dropping else none, min(2, self.layers - 1) * size, {})
         widths = (
             self.taped,
             self.H if self.has_c or (zoneout and not self.gated) else 0,
@@ -210,7 +215,7 @@ def check_values(net: Net, x: Tensor, lengths: Tensor | None) -> None:
             raise ValueError(f"lengths holds {low if low < 0 else high}, expected 0 to T = {T}")
     if x.dim() == 2 and x.numel():
         if lengths is not None:
-            x = x.masked_fill(torch.arange(T)[:, None] >= lengths, 0)
+            x = x.masked_fill(torch.arange(T, device="cpu")[:, None] >= lengths, 0)
         low, high = (int(v) for v in torch.aminmax(x))
         if low < 0 or high >= net.inputs[0]:
             raise ValueError(f"x holds the id {low if low < 0 else high}, expected 0 to {net.inputs[0] - 1}")

@@ -65,7 +65,7 @@ def _forward(name: str) -> Callable[..., tuple[Tensor, ...]]:
         call = _Arguments(name, arguments).checked()
         check_values(call.plan.net, call.given.x, call.given.lengths)
         call.made_dense()
-        made = stack.forward(call.plan.task(call.given), call.keep, clean=True)
+        made = stack.forward(call.plan.task(call.given, call.keep), call.keep, clean=True)
         return _outputs(call.plan.net, made, call.given)
 
     return forward

@@ -136,7 +136,7 @@ def forward(task: Task, keep: bool, clean: bool = False) -> Made:
     output = core.empty(given.h0, task.T, task.B, width)
     h_n = torch.empty_like(given.h0)
     c_n = None if given.c0 is None else torch.empty_like(given.c0)
-    tape: Any = core.empty(given.h0, layout.total) if keep or net.layers > 1 else None
+    tape: Any = core.empty(given.h0, layout.total) if keep or layout.total else None
     if keep and clean:
         tape.zero_()
     if task.B:

@@ -17,7 +17,7 @@ def traces(net: Net, layout: Layout, given: Given, made: Made) -> list[Trace]:
     parts = _parts(net, layout, made.tape, T, B)
     valid = None
     if given.lengths is not None:
-        valid = (torch.arange(T)[:, None] < given.lengths)[..., None]
+        valid = (torch.arange(T, device="cpu")[:, None] < given.lengths)[..., None]
     found = []
     for k, cell in enumerate(net.cells):
         layer, direction = divmod(k, D)

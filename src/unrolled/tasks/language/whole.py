@@ -43,7 +43,10 @@ def refusal(model: LanguageModel, steps: int, rows: int) -> str | None:
     if steps * rows * model.V > SCORES or (model.embedding is not None and steps * rows < model.V):
         return f"a vocabulary of {model.V} is too large for whole updates"
     frozen = [n for n, p in model.named_parameters() if not p.requires_grad and not n.startswith("rnn.bias_hh")]
-    return f"{frozen[0]} is not trained" if frozen else None
+    if frozen:
+        return f"{frozen[0]} is not trained"
+    scattered = [n for n, p in model.named_parameters() if not p.is_contiguous()]
+    return f"{scattered[0]} is not contiguous" if scattered else None
 
 
 class WholeUpdates:
@@ -67,6 +70,8 @@ class WholeUpdates:
             0 if embedding is None else embedding.embedding_dim, rows, reduction == "sum", RULES.index(self.rule.name),
             *betas, eps, updating.clip_norm, updating.clip_value, config.dropout, config.embedding_rate,
         )  # fmt: skip
+        self._dtype = model.head.weight.dtype
+        self._shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         self._grads: dict[Tensor, Tensor] = {p: torch.empty_like(p) for p in model.parameters() if p.requires_grad}
 
     def run(
@@ -77,6 +82,7 @@ class WholeUpdates:
         config, like = self.model.config, self.model.head.weight
         shape = (config.layers, self.rows, config.hidden)
         state = {n: carry[n].clone() if n in carry else like.new_zeros(shape) for n in ("h", "c")[: 1 + self.has_c]}
+        h, c = (core.address(n, state[n], self._dtype, shape) if n in state else 0 for n in ("h", "c"))
         self._core.guard(
             guard is not None, *((guard.spike, guard.mean is not None, guard.mean or 0.0, guard.seen, guard.decay,
             guard.settled) if guard is not None else (0.0, False, 0.0, 0, 0.0, 0)),
@@ -86,12 +92,12 @@ class WholeUpdates:
             for k, (c, rate) in enumerate(zip(chunks, rates, strict=True))
         ]
         threads = core.threads()
-        done, figures = self._core.run(
-            given, state["h"].data_ptr(), state["c"].data_ptr() if self.has_c else 0, threads
-        )
-        if self.rule.counts:
-            for p in self._grads:
-                self.optimiser.state[p]["step"] += done
+        try:
+            done, figures = self._core.run(given, h, c, threads)
+        finally:  # a signal's handler may raise in there: what was made is made
+            if self.rule.counts:
+                for p in self._grads:
+                    self.optimiser.state[p]["step"] += self._core.done
         return Made(done, figures, state)
 
     def _seeds(self) -> tuple[int, int, int]:
@@ -102,26 +108,35 @@ class WholeUpdates:
 
     def _set(self) -> int:
         """Tell the core where everything lies now; how many updates the optimiser has made."""
-        model, grads, rule = self.model, self._grads, self.rule
+        model, rule = self.model, self.rule
         numbers: list[int] = []
         for k in range(model.config.layers):
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                p = getattr(model.rnn, f"{name}_l{k}")
-                numbers += [p.data_ptr(), grads[p].data_ptr() if p in grads else 0]
-        for p in (model.embedding.weight if model.embedding is not None else None, model.head.weight, model.head.bias):
-            numbers += [0, 0] if p is None else [p.data_ptr(), grads[p].data_ptr()]
+                numbers += self._places(f"rnn.{name}_l{k}", getattr(model.rnn, f"{name}_l{k}"))
+        numbers += [0, 0] if model.embedding is None else self._places("embedding.weight", model.embedding.weight)
+        numbers += self._places("head.weight", model.head.weight) + self._places("head.bias", model.head.bias)
         trained: list[int] = []
         decays: list[float] = []
         count = 0
         for group in self.optimiser.param_groups:
             for p in group["params"]:
                 state = self._state(p)
-                arrays = [0 if name is None else state[name].data_ptr() for name in (rule.first, rule.second)]
-                trained += [p.numel(), p.data_ptr(), grads[p].data_ptr(), *arrays]
+                arrays = [
+                    0 if name is None else core.address(f"the optimiser's {name}", state[name], self._dtype, p.shape)
+                    for name in (rule.first, rule.second)
+                ]
+                trained += [p.numel(), p.data_ptr(), self._grads[p].data_ptr(), *arrays]
                 decays.append(float(group.get("weight_decay", 0.0)))
                 count = int(state["step"]) if rule.counts else 0
         self._core.set(numbers, trained, decays)
         return count
+
+    def _places(self, name: str, p: Tensor) -> list[int]:
+        """Where a parameter and its gradient lie; 0 for the gradient of one that is not trained."""
+        if p.requires_grad and p not in self._grads:
+            raise ValueError(f"{name} is another tensor than it was: make this object anew")
+        at = core.address(name, p, self._dtype, self._shapes[name])
+        return [at, self._grads[p].data_ptr() if p.requires_grad else 0]
 
     def _state(self, p: Tensor) -> dict[str, Any]:
         """A parameter's numbers in the optimiser, begun as torch would begin them."""
