@@ -105,7 +105,7 @@ struct CellForward {
       put<S>(row.between + u, S::mul(r, take<S>(row.entering + u, n)), n);
     } else {
       const Vec a = S::add(x(row, 0, u, n), take<S>(hb, n));
-      const Vec h = C == Cell::rnn_tanh ? tanh<S>(a) : C == Cell::rnn_relu ? relu(a) : a;
+      const Vec h = L.cell == Cell::rnn_tanh ? tanh<S>(a) : L.cell == Cell::rnn_relu ? relu(a) : a;
       if (row.cell) put<S>(row.cell + u, h, n);
       leave_h(row, u, n, h);
     }

@@ -87,8 +87,8 @@ struct CellBackward {
     } else {
       const Vec h = row.cell ? take<S>(row.cell + u, n) : take<S>(row.output + u, n);
       Vec d = dh;
-      if (C == Cell::rnn_tanh) d = S::mul(dh, S::fnma(h, h, one));
-      if (C == Cell::rnn_relu) d = S::select(S::above_zero_or_nan(h), dh, S::zero());
+      if (L.cell == Cell::rnn_tanh) d = S::mul(dh, S::fnma(h, h, one));
+      if (L.cell == Cell::rnn_relu) d = S::select(S::above_zero_or_nan(h), dh, S::zero());
       bar(row, 0, u, n, d);
     }
   }

@@ -19,7 +19,7 @@ class StepPlay {
   StepPlay(StepperData<Real>& data, Play<Real>& play, const Run& run)
       : D(data), P(play), sizes_{data}, run_(run), stop_(run_), H(data.shape.H), V(data.shape.V), N(data.shape.slots),
         layers_(data.shape.layers), plan_(plan_of(data, play, run)) {
-    cell_.cell = C, cell_.H = H;
+    cell_.cell = data.shape.cell, cell_.H = H;
     cell_.zoneout_h.rate = data.shape.zoneout_h, cell_.zoneout_c.rate = data.shape.zoneout_c;
   }
 

@@ -13,12 +13,14 @@
 namespace unrolled {
 namespace {
 
+// One kernel for all vanilla networks: their activation is looked at where it is used, a branch that is always guessed right,
+// and a third of the code less to compile.
 template <template <class, Cell> class Kernel, class S, class... Arguments>
 bool by_cell(Cell cell, const Arguments&... arguments) {
   switch (cell) {
-    case Cell::rnn_tanh: return Kernel<S, Cell::rnn_tanh>(arguments...).go();
-    case Cell::rnn_relu: return Kernel<S, Cell::rnn_relu>(arguments...).go();
-    case Cell::rnn_identity: return Kernel<S, Cell::rnn_identity>(arguments...).go();
+    case Cell::rnn_tanh:
+    case Cell::rnn_relu:
+    case Cell::rnn_identity: return Kernel<S, Cell::rnn_tanh>(arguments...).go();
     case Cell::lstm: return Kernel<S, Cell::lstm>(arguments...).go();
     case Cell::gru: return Kernel<S, Cell::gru>(arguments...).go();
     case Cell::gru_reset_before: return Kernel<S, Cell::gru_reset_before>(arguments...).go();
@@ -39,9 +41,9 @@ bool backward_of(const Layer<typename S::Real>& layer, const Gradients<typename 
 template <template <class, Cell> class Kernel, class S, class... Arguments>
 bool by_step_cell(Cell cell, Arguments&... arguments) {
   switch (cell) {
-    case Cell::rnn_tanh: return Kernel<S, Cell::rnn_tanh>(arguments...).go();
-    case Cell::rnn_relu: return Kernel<S, Cell::rnn_relu>(arguments...).go();
-    case Cell::rnn_identity: return Kernel<S, Cell::rnn_identity>(arguments...).go();
+    case Cell::rnn_tanh:
+    case Cell::rnn_relu:
+    case Cell::rnn_identity: return Kernel<S, Cell::rnn_tanh>(arguments...).go();
     case Cell::lstm: return Kernel<S, Cell::lstm>(arguments...).go();
     default: return Kernel<S, Cell::gru>(arguments...).go();
   }
