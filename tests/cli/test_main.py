@@ -127,7 +127,7 @@ def test_interruptions_are_quiet(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pretend(monkeypatch, raising(error))
-    monkeypatch.setattr(cli, "_pipe_closed", lambda: 141)  # which would close this process's output
+    monkeypatch.setattr(cli, "_drop_output", lambda code: code)  # which would close this process's output
     assert cli.main(["train"]) == code
     assert capfd.readouterr() == ("", "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 import random
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from unrolled.bundle.lock import LOCK, only_one
 from unrolled.cli.main import main
 from unrolled.training.records import TIME_FIELDS
 
@@ -430,3 +432,62 @@ def test_a_full_disk_ends_in_one_line_and_leaves_the_old_checkpoint(text: str, t
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert str(run) in result.stderr
     assert main(["train", "--resume", str(run), "--steps", "80"]) == 0
+
+
+# -- what must not be lost -------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_its_checkpoint_is_not_trained_over(cli: Any, trained: tuple[str, str], tmp_path: Path) -> None:
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    shutil.rmtree(run / "checkpoint")
+    before = (run / "model.safetensors").read_bytes()
+    code, _, err = cli("train", "--resume", run, "--steps", 90)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "checkpoint is gone" in err
+    assert f"--init-from {run}" in err
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such lock there")
+def test_two_processes_do_not_train_one_run(cli: Any, trained: tuple[str, str], tmp_path: Path) -> None:
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    with only_one(run):
+        code, _, err = cli("train", "--resume", run, "--steps", 90)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"process {os.getpid()} is training it" in err
+    assert not (run / LOCK).exists()
+    assert cli("train", "--resume", run, "--steps", 61)[0] == 0
+    assert not (run / LOCK).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's redirections")
+def test_without_a_standard_output_and_with_a_full_one(trained: tuple[str, str], tmp_path: Path) -> None:
+    command = f"{sys.executable} -m unrolled sample {trained[0]} --length 5000"
+    done = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    if not os.path.exists("/dev/full"):
+        return
+    done = subprocess.run(f"{command} >/dev/full", shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the disk is full" in done.stderr
+
+
+def test_evaluate_names_another_text_as_such(cli: Any, trained: tuple[str, str], tmp_path: Path) -> None:
+    for other in ("other words " * 60, "\u0416\u0416 unknown " * 60):
+        (tmp_path / "other.txt").write_text(other, encoding="utf-8")
+        code, _, err = cli("evaluate", trained[0], tmp_path / "other.txt")
+        assert (code, "not the text" in err) == (2, True)
+    code, out, _ = cli("evaluate", *trained, "--windows", 3, "--window-length", 10**6, "--eval-streams", 10**6)
+    assert code == 0
+    assert f"3 of {json.loads(cli('evaluate', *trained, '--json')[1])['units'] - 1} units" in out
+    assert "600 streams" in out
+
+
+def test_wrong_usage_points_to_the_page_that_has_the_flag(cli: Any, tmp_path: Path) -> None:
+    code, _, err = cli("train", "--task", "classify", "--pool", "foo")
+    assert code == 2
+    assert "see unrolled train --task classify --help" in err
+    assert "Value error" not in err
+    (tmp_path / "file").write_text("")
+    assert "a file of that name" in cli("train", "--out", tmp_path / "file")[2]
+    assert "a folder" in cli("check", tmp_path)[2]

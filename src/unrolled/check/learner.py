@@ -72,6 +72,8 @@ class Learner:
         self.path, self.seconds = path, seconds
         self.single = False  # whether any result came in float32
         if not path.is_file():
+            if path.is_dir():
+                raise UserError(f"{path}: a folder; name the Python file that holds your cell")
             raise UserError(f"{path}: no such file; unrolled check --blank lstm --out {path} writes one to fill in")
         module = self._load()
         self.functions = {n: f for n in FUNCTIONS if callable(f := getattr(module, n, None))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +64,7 @@ def _write(path: Path, cell: str, torch: bool) -> None:
         raise UserError(f"{path} is there already and stays as it is; --out names another file") from None
     except OSError as e:
         raise UserError(f"{path}: cannot be written ({e.strerror}); --out names another file") from None
-    print(f"wrote {path}; fill it in, then: unrolled check {path}")
+    print(f"wrote {path}; fill it in, then: unrolled check {shlex.quote(str(path))}")
 
 
 def tell(file: str, outcome: Outcome) -> str:

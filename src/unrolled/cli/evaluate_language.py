@@ -38,13 +38,17 @@ def evaluate(
     check_weights(weights)
     loaded = load_language(run, threads)
     from unrolled.data.corpus import load_corpus
+    from unrolled.data.units import UnknownUnitError
     from unrolled.tasks.language import evaluation
 
-    corpus = load_corpus(loaded.trained_on(texts), loaded.text, units=loaded.units)
+    source = loaded.trained_on(texts)
+    other = f": not the text that {run} was trained on, or it has changed; unrolled score takes any text"
+    try:
+        corpus = load_corpus(source, loaded.text, units=loaded.units)
+    except UnknownUnitError:  # so the vocabulary is not of this text
+        raise UserError(f"{source.label}{other}") from None
     if corpus.digest != loaded.config["data"].get("digest"):
-        raise UserError(
-            f"{corpus.label}: not the text that {run} was trained on, or it has changed; unrolled score takes any text"
-        )
+        raise UserError(f"{corpus.label}{other}")
     if windows and corpus.records is not None:
         raise UserError("--windows: random windows are of an unbroken text, and this one is records; leave it out")
     if corpus.parts[part].units < 1:
@@ -59,6 +63,7 @@ def evaluate(
     }
     if windows:
         length = window_length or int(loaded.config["train"]["bptt"])  # an unbroken text has it in steps
+        length = min(length, corpus.parts[part].units - 1)
         figures["window_nats"] = evaluation.window_nats(loaded.model, corpus, part, windows, length, seed=1)
     if weights is not None:
         from unrolled.tasks.language.stepping import Stepped
@@ -71,7 +76,7 @@ def evaluate(
     low, high = found.interval
     unit = unit_name(loaded.units.kind)
     print(f"{part:<4} loss    {found.nats:.4f} nats per {unit} (95 %: {low:.4f} to {high:.4f}), "
-          f"{found.units:,} units in {streams} streams")  # fmt: skip
+          f"{found.units:,} units in {min(streams, found.units):,} streams")  # fmt: skip
     for name, value in found.figures.items():
         print(f"{name:<12} {value:.4f}")
     if windows:

@@ -7,9 +7,11 @@ A verb is a function of its own name in ``unrolled/cli/VERB.py``; what it is for
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import inspect
 import io
+import itertools
 import os
 import sys
 import typing
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of our output has gone. Any other exception passes: it is a bug, and shows its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for name in ("stdout", "stderr"):  # None where it was closed (>&-)
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere())
     for stream in (sys.stdout, sys.stderr):  # a text may hold what the terminal's encoding cannot say
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -65,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        return _pipe_closed()
+        return _drop_output(141)
+    except OSError as e:
+        if e.errno != errno.ENOSPC or e.filename is not None:
+            raise
+        return _drop_output(_complain("standard output: the disk is full; free some space, or write elsewhere"))
 
 
 def _run(arguments: list[str]) -> int:
@@ -81,9 +90,17 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as e:
         return e.exit_code
     except _usage_error() as e:
-        known = f" {verb}" if verb in VERBS else ""
-        return _complain(f"{e.format_message().rstrip('.')}; see unrolled{known} --help")
+        message = e.format_message().rstrip(".").replace("Value error, ", "")
+        return _complain(f"{message}; see unrolled{_page(verb, arguments)} --help")
     raise escaped  # out here, so that a traceback does not tell of our detour
+
+
+def _page(verb: str | None, arguments: list[str]) -> str:
+    """What to put before --help: a task's flags stand on a page of their own."""
+    if verb not in VERBS:
+        return ""
+    tasks = [b for a, b in itertools.pairwise(arguments) if a == "--task" and verb == "train"]
+    return f" {verb}" + (f" --task {tasks[-1]}" if tasks else "")
 
 
 def _usage_error() -> Any:
@@ -97,11 +114,15 @@ def _complain(message: str) -> int:
     return 2
 
 
-def _pipe_closed() -> int:
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def _drop_output(code: int) -> int:
     # Python flushes stdout once more when it ends; let that go nowhere.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+    return code
 
 
 def build(verb: str | None = None, arguments: Sequence[str] = ()) -> typer.Typer:

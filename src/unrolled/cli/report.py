@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,13 @@ def tell_language(result: Mapping[str, Any], run: Path, unit: str) -> None:
         _tell_training(result, unit)
     if None not in (result.get("test_nats"), result.get("baseline_nats")):
         gain = result["baseline_nats"] - result["test_nats"]
-        worth = f"{abs(gain):.3f} nats {'better' if gain > 0 else 'WORSE: train longer, or a larger network'}"
+        worth = f"{abs(gain):.3f} nats {'better' if gain > -5e-4 else 'WORSE: train longer, or a larger network'}"
         print(
             f"baseline      {result['baseline_nats']:.4f} nats per {unit}, {result['baseline']}: the network is {worth}"
         )
     print(f"model         {run}  (loss.png, metrics.jsonl, tensorboard/)")
-    print(f"try           unrolled sample {run}")
-    print(f"              unrolled score {run} FILE")
+    print(f"try           unrolled sample {shlex.quote(str(run))}")
+    print(f"              unrolled score {shlex.quote(str(run))} FILE")
 
 
 def tell_result(result: Mapping[str, Any], run: Path, unit: str, report: Report | None) -> None:
@@ -56,8 +57,8 @@ def tell_result(result: Mapping[str, Any], run: Path, unit: str, report: Report 
             print("              nothing was held out for a final figure")
         pictures += report.pictures
     print(f"model         {run}  ({', '.join(pictures)}, metrics.jsonl, tensorboard/)")
-    print(f"try           unrolled predict {run} INPUT")
-    print(f"              unrolled evaluate {run} --predictions out.tsv")
+    print(f"try           unrolled predict {shlex.quote(str(run))} INPUT")
+    print(f"              unrolled evaluate {shlex.quote(str(run))} --predictions out.tsv")
 
 
 def tell_report(report: Report, title: str) -> None:

@@ -61,9 +61,10 @@ def _refuse_changes(kind: TaskKind, given: Given, name: str, layers: Layers) -> 
         fields = {field.name: field for field in dataclasses.fields(config)}
         for setting, new in given.values(config).items():
             old = layers[table].get(setting)
+            was = "none" if old is None else old
             if setting not in (*BUDGETS, *WATCHING) and new != old:
                 raise UserError(
-                    f"{flag_name(fields[setting])} {new}: this run has {old}, and only its budget and what is watched "
+                    f"{flag_name(fields[setting])} {new}: this run has {was}, and only its budget and what is watched "
                     f"may change; start a new run with --init-from {name}"
                 )
 
@@ -91,7 +92,9 @@ def free_folder(out: str) -> Path:
     run = Path(out)
     if not out.strip():
         raise UserError("--out: the name is empty; name a folder")
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--out {out}: a file of that name is there; name a folder")
+    if run.exists() and any(run.iterdir()):
         raise UserError(f"--out {out}: exists already and is not empty; name another folder, or --resume {out}")
     return run
 

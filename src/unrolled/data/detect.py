@@ -53,7 +53,8 @@ def undecodable(item: Item, codec: str, offset: int) -> UserError:
     found = guess(item, codec)
     remedy = f"it decodes as {found}: use --encoding {found}" if found else "use --encoding NAME"
     return UserError(
-        f"{item.name}: byte {offset} does not decode as {codec}; {remedy}, or train on it with --units byte"
+        f"{item.name}: byte {offset} does not decode as {codec}; {remedy}, or train a language model of bytes on it: "
+        "--units byte"
     )
 
 

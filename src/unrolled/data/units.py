@@ -23,6 +23,10 @@ TokenArray = NDArray[Any]  # uint8, uint16 or uint32, (N,)
 UNK = "<unk>"
 
 
+class UnknownUnitError(UserError):
+    """A text holds a unit that the vocabulary lacks."""
+
+
 class Decoder:
     """Turns ids into text one at a time, for live output. It never emits half a character."""
 
@@ -128,7 +132,7 @@ class Units(ABC):
             code = f" (U+{ord(text):04X})" if self.kind == "char" else ""
             noun = {"char": "character", "int": "number"}.get(self.kind, "word")
             shown = repr(text[:40])
-            raise UserError(
+            raise UnknownUnitError(
                 f"{where}: {noun} {shown}{code} at {noun} {at + index} (counted from 0) is not in the vocabulary "
                 f"({counted(len(self), 'unit')}); use --unknown skip or --unknown replace"
             )

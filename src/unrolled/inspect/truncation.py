@@ -103,7 +103,8 @@ def _gradient(
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:
-    return float(a @ b / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)))
+    cosine = float(a @ b / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)))
+    return max(-1.0, min(cosine, 1.0)) if cosine == cosine else cosine  # rounding may leave the range
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from unrolled.bundle.lock import only_one
 from unrolled.errors import UserError
 from unrolled.tasks.base import Evaluation, Task
 from unrolled.training.config import TrainConfig
@@ -67,10 +68,11 @@ class Trainer(Run):
         Torch's global random streams are left as they were found.
 
         Raises:
-            UserError: the run cannot be resumed or written, memory was too small, or the guard gave up.
+            UserError: the run cannot be resumed or written, another process trains it, memory was too small, or the
+                guard gave up.
         """
         result = None
-        with memory_errors(), kept_rng(self.device), self.signals:
+        with memory_errors(), kept_rng(self.device), self.signals, only_one(self.run):
             try:
                 self._begin()
                 result = self._finish(self._loop())

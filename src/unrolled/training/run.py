@@ -12,6 +12,7 @@ import torch
 from unrolled.bundle.checkpoint import load_checkpoint, save_checkpoint
 from unrolled.bundle.files import disk_errors
 from unrolled.bundle.metrics import MetricsLog
+from unrolled.bundle.model import MODEL
 from unrolled.bundle.runs import CHECKPOINT, LATEST
 from unrolled.errors import UserError
 from unrolled.tasks.base import Evaluation, Task, Updating, WholeUpdates
@@ -87,6 +88,9 @@ class Run:
         saved = (self.run / CHECKPOINT / LATEST).exists()
         if saved and not self.resume:
             raise UserError(f"{self.run}: holds a run already; give another --out, or go on with it by --resume")
+        if self.resume and not saved and (self.run / MODEL).exists():
+            raise UserError(f"{self.run}: its checkpoint is gone ({CHECKPOINT}/{LATEST}), so it cannot go on where it "
+                            f"stopped; start a new run from its weights with --init-from {self.run}")  # fmt: skip
         changed = self._load() if saved else False
         with disk_errors(self.run):
             self.run.mkdir(parents=True, exist_ok=True)

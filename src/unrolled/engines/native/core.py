@@ -54,8 +54,11 @@ def _share_threads(module: Any) -> None:
         module.borrow_threads(*(ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names))
     except (OSError, AttributeError):
         pass  # another build of torch, with other threads
+    except TypeError:
+        raise ImportError(STALE) from None
 
 
+STALE = "the compiled core is of another version than this package: install it again"
 _MODULE, _WHY = _load()  # once, and not where torch.compile looks on
 if _MODULE is not None:
     _share_threads(_MODULE)
@@ -137,4 +140,4 @@ def rows(double: bool, *description: Any) -> Any:
 
 _known = getattr(_MODULE, "Rows32", None)
 if _MODULE is not None and (getattr(_known, "given", None), getattr(_known, "back", None)) != (GIVEN, BACK):
-    raise ImportError("the compiled core is of another version than this package: install it again")
+    raise ImportError(STALE)
