@@ -112,6 +112,17 @@ def test_evaluate_again_and_elsewhere(cli: Any, trained: tuple[str, str], tmp_pa
     assert (code, "strange.csv:2: the model has no class 'x'" in err) == (2, True)
 
 
+def test_a_path_that_cannot_be_written_does_not_cost_the_figures(
+    cli: Any, trained: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for flag, path in (("--predictions", tmp_path / "nowhere" / "out.tsv"), ("--pictures", tmp_path / "file" / "in")):
+        code, out, err = cli("evaluate", trained[0], flag, path)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "accuracy" in out
+        assert flag in err
+
+
 def test_killed_in_the_middle_and_resumed_equals_uninterrupted(cli: Any, tmp_path: Path) -> None:
     data = table(tmp_path / "words.csv")
     settings = [*SMALL, "--dropout", 0.3, "--word-dropout", 0.1, "--checkpoint-every", 7]

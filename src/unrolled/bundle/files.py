@@ -23,8 +23,8 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn an OSError into a UserError that names ``folder`` and what to do."""
+def disk_errors(folder: Path, flag: str = "--out") -> Iterator[None]:
+    """Turn an OSError into a UserError that names ``folder`` and what to do; ``flag`` is the one that named it."""
     try:
         yield
     except OSError as e:
@@ -33,11 +33,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
         elif e.errno == errno.EFBIG:
             trouble = "a file would pass the size limit; raise it (ulimit -f) and run again (what was saved is whole)"
         elif e.errno in _CLOSED:
-            trouble = "not writable; give another folder with --out, or change its permissions"
+            trouble = f"not writable; give another folder with {flag}, or change its permissions"
         elif e.errno in (errno.ENOTDIR, errno.EEXIST):
-            trouble = "cannot be made, a file is in the way; give another folder with --out"
+            trouble = f"cannot be made, a file is in the way; give another folder with {flag}"
         else:
-            trouble = f"cannot be written ({e.strerror or e}); give another folder with --out"
+            trouble = f"cannot be written ({e.strerror or e}); give another folder with {flag}"
         raise UserError(f"{folder}: {trouble}") from e
 
 
@@ -63,14 +63,14 @@ def write_synced(path: Path, content: Content) -> None:
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, content: Content) -> None:
+def replace_file(path: Path, content: Content, flag: str = "--out") -> None:
     """Write ``path`` so that a reader finds the old content or the new, never a part of either.
 
     Raises:
         UserError: the folder is not writable or the disk is full; the old file is untouched.
     """
     new = path.with_name(f".{path.name}{NEW}")
-    with disk_errors(path.parent):
+    with disk_errors(path.parent, flag):
         try:
             write_synced(new, content)
             os.replace(new, path)

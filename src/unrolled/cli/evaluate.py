@@ -66,27 +66,27 @@ def _measure(
         raise UserError(f"--part {part}: not one of test, dev, train")
     _, predictor = load_predictor(kind, run, threads)
     report = predictor.evaluate(paths or None, part, config)
-    if predictions is not None:
-        write_rows(report.rows, Path(predictions))
-    if pictures is not None:
-        with disk_errors(Path(pictures)):
-            Path(pictures).mkdir(parents=True, exist_ok=True)
-            for name, draw in report.pictures.items():
-                draw(Path(pictures) / name)
     if as_json:
         print(json.dumps({"part": "all" if paths else part} | report_json(report), ensure_ascii=False))
     else:
         tell_report(report, "all" if paths else part)
+    # Behind the figures, which a path that cannot be written must not cost.
+    if predictions is not None:
+        write_rows(report.rows, Path(predictions))
+    if pictures is not None:
+        with disk_errors(Path(pictures), "--pictures"):
+            Path(pictures).mkdir(parents=True, exist_ok=True)
+            for name, draw in report.pictures.items():
+                draw(Path(pictures) / name)
 
 
 def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """Rows as TSV with a header. Tabs, line ends and backslashes in a cell become ``\\t``, ``\\n``, ``\\\\``."""
-    from unrolled.bundle.files import disk_errors, replace_file
+    from unrolled.bundle.files import replace_file
 
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = ["\t".join(columns), *("\t".join(_cell(row.get(column)) for column in columns) for row in rows)]
-    with disk_errors(path):
-        replace_file(path, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+    replace_file(path, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"), "--predictions")
 
 
 def _cell(value: Any) -> str:
