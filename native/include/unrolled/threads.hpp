@@ -30,8 +30,8 @@ int available_threads();
 
 // The team of another runtime in this process, by the entry points that OpenMP's runtimes share on Linux: run(task,
 // context, threads, 0) is GOMP_parallel, index, size and most are omp_get_thread_num, omp_get_num_threads and
-// omp_get_max_threads. A program that computes with such a runtime should lend it: its threads spin for milliseconds after their work, and a second pool
-// would wait for the processors that they hold.
+// omp_get_max_threads. A program that computes with such a runtime should lend it: its threads spin for milliseconds after
+// their work, and a second pool would wait for the processors that they hold.
 struct Lender {
   void (*run)(void (*task)(void*), void* context, unsigned threads, unsigned flags);
   int (*index)();
