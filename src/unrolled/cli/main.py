@@ -11,7 +11,6 @@ import errno
 import importlib
 import inspect
 import io
-import itertools
 import os
 import sys
 import typing
@@ -99,8 +98,10 @@ def _page(verb: str | None, arguments: list[str]) -> str:
     """What to put before --help: a task's flags stand on a page of their own."""
     if verb not in VERBS:
         return ""
-    tasks = [b for a, b in itertools.pairwise(arguments) if a == "--task" and verb == "train"]
-    return f" {verb}" + (f" --task {tasks[-1]}" if tasks else "")
+    from unrolled.cli.tasks import value_of
+
+    task = value_of(arguments, "--task") if verb == "train" else None
+    return f" {verb}" if task is None else f" {verb} --task {task}"
 
 
 def _usage_error() -> Any:

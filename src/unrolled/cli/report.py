@@ -35,8 +35,9 @@ def tell_language(result: Mapping[str, Any], run: Path, unit: str) -> None:
             f"baseline      {result['baseline_nats']:.4f} nats per {unit}, {result['baseline']}: the network is {worth}"
         )
     print(f"model         {run}  (loss.png, metrics.jsonl, tensorboard/)")
-    print(f"try           unrolled sample {shlex.quote(str(run))}")
-    print(f"              unrolled score {shlex.quote(str(run))} FILE")
+    name = shlex.quote(str(run))
+    print(f"try           unrolled sample {name}")
+    print(f"              unrolled score {name} FILE")
 
 
 def tell_result(result: Mapping[str, Any], run: Path, unit: str, report: Report | None) -> None:
@@ -57,8 +58,9 @@ def tell_result(result: Mapping[str, Any], run: Path, unit: str, report: Report 
             print("              nothing was held out for a final figure")
         pictures += report.pictures
     print(f"model         {run}  ({', '.join(pictures)}, metrics.jsonl, tensorboard/)")
-    print(f"try           unrolled predict {shlex.quote(str(run))} INPUT")
-    print(f"              unrolled evaluate {shlex.quote(str(run))} --predictions out.tsv")
+    name = shlex.quote(str(run))
+    print(f"try           unrolled predict {name} INPUT")
+    print(f"              unrolled evaluate {name} --predictions out.tsv")
 
 
 def tell_report(report: Report, title: str) -> None:

@@ -48,14 +48,14 @@ def strip_mark(head: bytes, codec: str) -> tuple[int, str]:
     return 0, family if family == "utf-8" else codec
 
 
+_AS_BYTES = "train a language model of bytes on it: --units byte"
+
+
 def undecodable(item: Item, codec: str, offset: int) -> UserError:
     """The error for bytes that are not ``codec``: where, and an encoding that was tried on the whole file and works."""
     found = guess(item, codec)
     remedy = f"it decodes as {found}: use --encoding {found}" if found else "use --encoding NAME"
-    return UserError(
-        f"{item.name}: byte {offset} does not decode as {codec}; {remedy}, or train a language model of bytes on it: "
-        "--units byte"
-    )
+    return UserError(f"{item.name}: byte {offset} does not decode as {codec}; {remedy}, or {_AS_BYTES}")
 
 
 def binary(item: Item, codec: str, offset: int, what: str) -> UserError:
@@ -63,9 +63,7 @@ def binary(item: Item, codec: str, offset: int, what: str) -> UserError:
     found = guess(item, codec)
     if found and found.startswith("utf-"):
         return UserError(f"{item.name}: {what} at byte {offset}; it looks like {found}: use --encoding {found}")
-    return UserError(
-        f"{item.name}: binary data ({what} at byte {offset}); name a text file, or train on it with --units byte"
-    )
+    return UserError(f"{item.name}: binary data ({what} at byte {offset}); name a text file, or {_AS_BYTES}")
 
 
 def guess(item: Item, tried: str) -> str | None:

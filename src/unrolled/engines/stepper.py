@@ -116,27 +116,26 @@ class Stepper:
         Raises:
             ValueError: weights of another dtype or shape than the stepper was made for, or elsewhere than on a CPU.
         """
-        kept: list[Tensor] = []  # what is made here must live until it is packed
 
-        def pointer(name: str, t: Tensor | None, *shape: int) -> int:
-            if t is None:
-                return 0
-            kept.append(t.detach().contiguous())
-            return core.address(name, kept[-1], self.dtype, shape)
+        def dense(name: str, t: Tensor, *shape: int) -> Tensor:
+            made = t.detach().contiguous()
+            core.address(name, made, self.dtype, shape)
+            return made
 
-        cell, pointers = self._layer._cell(0), list[int]()
+        cell = self._layer._cell(0)
+        weights: list[Tensor | None] = []  # what is made here must live until it is packed
         for k in range(self.layers):
-            w = self._layer._weights(k)
-            w_ih, I = w["weight_ih"], self.H if k else cell.input_size
+            w, I = self._layer._weights(k), self.H if k else cell.input_size
+            w_ih = dense(f"weight_ih_l{k}", w["weight_ih"], cell.rows, I)
             if k == 0 and self._embedding is not None:
-                pointer("embedding", self._embedding, self.ids, I)
-                pointer("weight_ih_l0", w_ih, cell.rows, I)
-                w_ih, I = table(kept[-2], kept[-1], chains=True), self.ids
-            pointers.append(pointer(f"weight_ih_l{k}", w_ih, cell.rows, I))
-            pointers.append(pointer(f"weight_hh_l{k}", w["weight_hh"], cell.rows, self.H))
-            pointers += [pointer(f"{name}_l{k}", w.get(name), cell.rows) for name in ("bias_ih", "bias_hh")]
-        head = pointer("head.weight", self._head.weight, self.V, self.H), pointer("head.bias", self._head.bias, self.V)
-        self._core.refresh(pointers, *head, core.threads())
+                w_ih = table(dense("embedding", self._embedding, self.ids, I), w_ih, chains=True)
+            weights += [w_ih, dense(f"weight_hh_l{k}", w["weight_hh"], cell.rows, self.H)]
+            for name in ("bias_ih", "bias_hh"):
+                weights.append(dense(f"{name}_l{k}", w[name], cell.rows) if name in w else None)
+        weights.append(dense("head.weight", self._head.weight, self.V, self.H))
+        weights.append(None if self._head.bias is None else dense("head.bias", self._head.bias, self.V))
+        *pointers, head, head_bias = (0 if t is None else t.data_ptr() for t in weights)
+        self._core.refresh(pointers, head, head_bias, core.threads())
 
     # -- slots -------------------------------------------------------------------------------------------------
 

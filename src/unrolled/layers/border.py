@@ -227,15 +227,16 @@ def _copied(lengths: Any) -> Tensor:
         rows = lengths.clone() if isinstance(lengths, Tensor) else torch.tensor(lengths, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"lengths is {type(lengths).__name__}, expected integers (B,)") from None
-    return rows.long() if not rows.numel() or not (rows.is_floating_point() or rows.dtype == torch.bool) else rows
+    empty = not rows.numel() and not isinstance(lengths, Tensor)  # a list of none has no dtype of its own
+    if not empty and (rows.is_floating_point() or rows.dtype == torch.bool):
+        raise TypeError(f"lengths has dtype {rows.dtype}, expected integers")
+    return rows.long()
 
 
 def _lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:
     if lengths is None:
         return None
     rows = _copied(lengths)
-    if rows.is_floating_point() or rows.dtype == torch.bool:
-        raise TypeError(f"lengths has dtype {rows.dtype}, expected integers")
     if not batched and rows.dim() == 0:
         rows = rows.unsqueeze(0)
     expect("lengths", tuple(rows.shape), (x.shape[1],), "(B,)" if batched else "(1,) or ()")

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from unrolled.bundle.checkpoint import load_checkpoint, save_checkpoint
-from unrolled.bundle.files import disk_errors
 from unrolled.bundle.metrics import MetricsLog
 from unrolled.bundle.model import MODEL
 from unrolled.bundle.runs import CHECKPOINT, LATEST
@@ -92,8 +91,6 @@ class Run:
             raise UserError(f"{self.run}: its checkpoint is gone ({CHECKPOINT}/{LATEST}), so it cannot go on where it "
                             f"stopped; start a new run from its weights with --init-from {self.run}")  # fmt: skip
         changed = self._load() if saved else False
-        with disk_errors(self.run):
-            self.run.mkdir(parents=True, exist_ok=True)
         self.log.cut_back(self.step, lines=self.lines)
         self.model.train()
         with kept_rng(self.device):
