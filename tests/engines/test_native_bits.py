@@ -119,15 +119,19 @@ def test_masks_are_those_of_the_reference(variant: str, dtype: torch.dtype) -> N
     assert not torch.equal(fast(x)[0], found[0][0])
 
 
-def test_without_a_gradient_to_come_the_result_is_the_same() -> None:
-    for variant in VARIANTS:
-        net = layer(variant, "native", num_layers=2)
-        x = torch.randn(T, B, I, dtype=torch.float64)
-        with_tape, last = net(x)
-        with torch.no_grad():
-            assert_same((net(x)[0], *as_tuple(net(x)[1])), (with_tape, *as_tuple(last)))
-        with torch.inference_mode():
-            assert_same([net(x)[0]], [with_tape])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("H", "rows"), [(5, B), (5, 67), (70, 67), (136, 67)])
+def test_without_a_gradient_to_come_the_result_is_the_same(variant: str, H: int, rows: int) -> None:
+    """Also with the many rows for which the input's product is then made beside the recurrent one."""
+    net = layer(variant, "native", hidden_size=H, num_layers=2, bidirectional=True, dtype=torch.float32)
+    x = torch.randn(T, rows, I)
+    options = {"lengths": torch.randint(0, T + 1, (rows,)), "resets": torch.rand(T, rows) < 0.2}
+    with_tape, last = net(x, **options)
+    with torch.no_grad():
+        output, state = net(x, **options)
+    assert_same((output, *as_tuple(state)), (with_tape, *as_tuple(last)))
+    with torch.inference_mode():
+        assert_same([net(x, **options)[0]], [with_tape])
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])

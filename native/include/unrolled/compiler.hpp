@@ -22,6 +22,16 @@ inline void prefetch(const void* p) {
   __prefetch(p);
 #endif
 }
+// Into the second cache alone: for what is read only after the first one's content has changed.
+inline void prefetch_second(const void* p) {
+#if !defined(_MSC_VER) || defined(__clang__)
+  __builtin_prefetch(p, 0, 2);
+#elif defined(_M_X64)
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+#else
+  __prefetch(p);
+#endif
+}
 inline void prefetch_to_write(const void* p) {
 #if !defined(_MSC_VER) || defined(__clang__)
   __builtin_prefetch(p, 1);

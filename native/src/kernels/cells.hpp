@@ -13,7 +13,7 @@ struct Row {
   i64 t, b;
   bool valid, cut, cut_next;
   Real* gates;           // (Q, H): X_bar comes in, gates go out
-  const Real* x;         // X_bar: the same place, or a row of the table of tokens
+  const Real* x;         // X_bar: the same place, or a row of the table of tokens; null where it is made panel by panel
   Real* norms;           // layer norm's tape, or null
   const Real* h_prev;    // (R), before the cut
   const Real* entering;  // (R), what the recurrent product read
@@ -47,18 +47,17 @@ void normalise(typename S::Real* x, i64 N, const typename S::Real* gain, const t
   }
 }
 
-// What stands beside the input's product (n numbers, zeros behind the last) and, of a GRU, beside the recurrent one: its b_hn,
-// behind the reset gate, in the order of `hidden`.
+// What stands beside the input's product and, of a GRU, beside the recurrent one (its b_hn, behind the reset gate), each in
+// the order of its panels, with zeros where no column is.
 template <class S, Cell C>
-void sum_biases(const Layer<typename S::Real>& L, const Panels<S>& hidden, typename S::Real* input, i64 n, typename S::Real* recurrent) {
-  for (i64 j = 0; j < n; ++j) input[j] = 0;
-  for (i64 j = 0; j < hidden.count() * hidden.step(); ++j) recurrent[j] = 0;
+void sum_biases(const Layer<typename S::Real>& L, const Panels<S>& input, const Panels<S>& hidden, typename S::Real* to_x, typename S::Real* to_h) {
+  for (i64 j = 0; j < input.count() * input.step(); ++j) to_x[j] = 0;
+  for (i64 j = 0; j < hidden.count() * hidden.step(); ++j) to_h[j] = 0;
   if (!L.b_ih || L.layer_norm) return;
   for (i64 j = 0; j < gates_of(C) * L.H; ++j) {
     const bool behind_reset = C == Cell::gru && j >= 2 * L.H;  // r * (W_hn h + b_hn): it can't join the input's
-    input[j] = behind_reset ? L.b_ih[j] : L.b_ih[j] + L.b_hh[j];
-    const i64 u = j - 2 * L.H;
-    if (behind_reset) recurrent[u / S::width * hidden.step() + 2 * S::width + u % S::width] = L.b_hh[j];
+    to_x[input.place(j)] = behind_reset ? L.b_ih[j] : L.b_ih[j] + L.b_hh[j];
+    if (behind_reset) to_h[hidden.place(j)] = L.b_hh[j];
   }
 }
 
@@ -80,32 +79,42 @@ struct CellForward {
   const Layer<Real>& L;
   bool keep;  // gates are wanted on the tape
 
-  // Units [u, u + n) of a row whose recurrent product stands at hb + gate * stride.
-  void units(const Row<Real>& row, const Real* hb, i64 stride, i64 u, int n) const {
+  // A register of units of both products, from one gate to the next so far apart.
+  struct Sums {
+    const Real* x;
+    i64 x_apart;
+    const Real* h;
+    i64 h_apart;
+    Vec of_x(int gate, int n) const { return take<S>(x + gate * x_apart, n); }
+    Vec of_h(int gate, int n) const { return take<S>(h + gate * h_apart, n); }
+    Vec operator()(int gate, int n) const { return S::add(of_x(gate, n), of_h(gate, n)); }
+  };
+  // Where the input's product stands in a row of its own.
+  Sums beside(const Row<Real>& row, i64 u, const Real* h, i64 h_apart) const { return {row.x + u, L.H, h, h_apart}; }
+
+  // Units [u, u + n) of a row.
+  void units(const Row<Real>& row, const Sums& a, i64 u, int n) const {
     if (!row.valid) return hold(row, u, n);
     if constexpr (C == Cell::lstm) {
       Vec o;
-      const Vec c = lstm_c(row, hb, stride, u, n, o);
+      const Vec c = lstm_c(row, a, u, n, o);
       const Vec h = S::mul(o, tanh<S>(c));
       leave_c(row, u, n, c);
       leave_h(row, u, n, h);
     } else if constexpr (C == Cell::gru) {
-      const Vec r = sigmoid<S>(S::add(x(row, 0, u, n), take<S>(hb, n)));
-      const Vec z = sigmoid<S>(S::add(x(row, 1, u, n), take<S>(hb + stride, n)));
-      const Vec h_n = take<S>(hb + 2 * stride, n);
-      const Vec candidate = tanh<S>(S::fma(r, h_n, x(row, 2, u, n)));
+      const Vec r = sigmoid<S>(a(0, n)), z = sigmoid<S>(a(1, n)), h_n = a.of_h(2, n);
+      const Vec candidate = tanh<S>(S::fma(r, h_n, a.of_x(2, n)));
       if (keep) {
         gate(row, 0, u, n, r), gate(row, 1, u, n, z), gate(row, 2, u, n, candidate), gate(row, 3, u, n, h_n);
       }
       leave_h(row, u, n, gru_h(row, u, n, z, candidate));
     } else if constexpr (C == Cell::gru_reset_before) {
-      const Vec r = sigmoid<S>(S::add(x(row, 0, u, n), take<S>(hb, n)));
-      const Vec z = sigmoid<S>(S::add(x(row, 1, u, n), take<S>(hb + stride, n)));
+      const Vec r = sigmoid<S>(a(0, n)), z = sigmoid<S>(a(1, n));
       gate(row, 0, u, n, r), gate(row, 1, u, n, z);
       put<S>(row.between + u, S::mul(r, take<S>(row.entering + u, n)), n);
     } else {
-      const Vec a = S::add(x(row, 0, u, n), take<S>(hb, n));
-      const Vec h = L.cell == Cell::rnn_tanh ? tanh<S>(a) : L.cell == Cell::rnn_relu ? relu(a) : a;
+      const Vec sum = a(0, n);
+      const Vec h = L.cell == Cell::rnn_tanh ? tanh<S>(sum) : L.cell == Cell::rnn_relu ? relu(sum) : sum;
       if (row.cell) put<S>(row.cell + u, h, n);
       leave_h(row, u, n, h);
     }
@@ -113,7 +122,7 @@ struct CellForward {
 
   // Units at u of this row follow soon. Rows lie pages apart, where no processor looks ahead by itself.
   void expect(const Row<Real>& row, i64 u) const {
-    for (i64 g = 0; g < gates_of(C) && row.x != row.gates; ++g) prefetch(row.x + g * L.H + u);
+    for (i64 g = 0; g < gates_of(C) && row.x && row.x != row.gates; ++g) prefetch(row.x + g * L.H + u);
     if (keep)
       for (i64 g = 0; g < taped_of(C); ++g) prefetch_to_write(row.gates + g * L.H + u);
     if (C == Cell::lstm) prefetch(row.c_prev + u);
@@ -133,12 +142,12 @@ struct CellForward {
     }
     normalise<S>(u_row, GH, L.gain_hh, L.b_hh, row.norms ? row.norms + GH : nullptr, row.norms ? row.norms + 2 * GH + 1 : nullptr, norms_size(C, H));
     if constexpr (C != Cell::lstm) {
-      for (i64 u = 0; u < H; u += S::width) units(row, u_row + u, H, u, lanes(u, H));
+      for (i64 u = 0; u < H; u += S::width) units(row, beside(row, u, u_row + u, H), u, lanes(u, H));
     } else {
       Real* c_row = u_row + GH;
       for (i64 u = 0; u < H; u += S::width) {
         Vec o;
-        const Vec c = lstm_c(row, u_row + u, H, u, lanes(u, H), o);
+        const Vec c = lstm_c(row, beside(row, u, u_row + u, H), u, lanes(u, H), o);
         put<S>(c_row + u, c, lanes(u, H));
         leave_c(row, u, lanes(u, H), c);
       }
@@ -160,7 +169,7 @@ struct CellForward {
       if (row.valid) finish(row, u, n, take<S>(product, n));
     } else if constexpr (C == Cell::gru_reset_before) {
       if (!row.valid) return;
-      const Vec candidate = tanh<S>(S::add(x(row, 2, u, n), take<S>(product, n)));
+      const Vec candidate = tanh<S>(S::add(take<S>(row.x + 2 * L.H + u, n), take<S>(product, n)));
       if (keep) gate(row, 2, u, n, candidate);
       finish(row, u, n, gru_h(row, u, n, take<S>(row.gates + L.H + u, n), candidate));
     }
@@ -169,17 +178,14 @@ struct CellForward {
  private:
   static int lanes(i64 u, i64 H) { return static_cast<int>(H - u < S::width ? H - u : S::width); }
   static Vec relu(Vec a) { return S::max(S::zero(), a); }
-  Vec x(const Row<Real>& row, int g, i64 u, int n) const { return take<S>(row.x + g * L.H + u, n); }
   void gate(const Row<Real>& row, int g, i64 u, int n, Vec a) const { put<S>(row.gates + g * L.H + u, a, n); }
   Vec before(const Row<Real>& row, const Real* state, i64 u, int n) const {
     return row.cut ? S::zero() : take<S>(state + u, n);
   }
 
-  Vec lstm_c(const Row<Real>& row, const Real* hb, i64 stride, i64 u, int n, Vec& o) const {
-    const Vec i = sigmoid<S>(S::add(x(row, 0, u, n), take<S>(hb, n)));
-    const Vec f = sigmoid<S>(S::add(x(row, 1, u, n), take<S>(hb + stride, n)));
-    const Vec g = tanh<S>(S::add(x(row, 2, u, n), take<S>(hb + 2 * stride, n)));
-    o = sigmoid<S>(S::add(x(row, 3, u, n), take<S>(hb + 3 * stride, n)));
+  Vec lstm_c(const Row<Real>& row, const Sums& a, i64 u, int n, Vec& o) const {
+    const Vec i = sigmoid<S>(a(0, n)), f = sigmoid<S>(a(1, n)), g = tanh<S>(a(2, n));
+    o = sigmoid<S>(a(3, n));
     if (keep) gate(row, 0, u, n, i), gate(row, 1, u, n, f), gate(row, 2, u, n, g), gate(row, 3, u, n, o);
     return S::fma(f, before(row, row.c_prev, u, n), S::mul(i, g));
   }

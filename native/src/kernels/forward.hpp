@@ -15,6 +15,7 @@ class Forward {
   static constexpr int W = S::width;
   static constexpr i64 G = gates_of(C), Q = taped_of(C);
   static constexpr i64 ahead = 4;
+  static constexpr i64 joined_rows = 16, joined_bytes = 8 << 20;  // both weights are read again at every step
 
  public:
   Forward(const Layer<Real>& layer, const Run& run)
@@ -30,27 +31,30 @@ class Forward {
         plan_(plan(L.B, static_cast<double>(GH) * static_cast<double>(q.R) * sizeof(Real),
                    ceil_div(L.H, hidden_.units()), whole_rows_, run_.threads, hidden_.split)),
         passing_(L.T == 1 && L.B <= passing_rows && !L.layer_norm && (plan_.groups == 1 || !whole_rows_)) {
+    joined_ = !taped_ && !L.ids && !L.layer_norm && C != Cell::gru_reset_before && !passing_ && !hidden_.split && !input_.split &&
+              L.B >= joined_rows * plan_.groups && GH * (L.I + q.R) * static_cast<i64>(sizeof(Real)) <= joined_bytes;
+    if (joined_) input_ = hidden_;
     if (passing_ && !whole_rows_)  // lanes share the panels: each is packed once
       plan_ = {1, static_cast<int>(smaller(run_.threads, hidden_.count()))};
   }
 
   bool go() {
-    const i64 normed = L.layer_norm ? GH + L.H : 0, scratch_row = normed > 4 * W ? normed : 4 * W;
+    const i64 scratch_row = larger(L.layer_norm ? GH + L.H : 0, joined_ ? 8 * W : 4 * W);
     packed_x_ = Array<Real>(L.ids ? (table_ ? L.I * GH : 0) : passing_ ? 0 : input_.size(L.I));
     packed_h_ = Array<Real>(passing_ ? 0 : hidden_.size(q.R));
     room_row_ = passing_ ? larger(L.ids ? 0 : input_.size_of_one(L.I), hidden_.size_of_one(q.R)) : 0;
     room_ = Array<Real>(run_.threads * room_row_);
     const i64 rows = (q.steps < L.T ? q.steps : L.T) * L.B;
-    left_row_ = larger(larger(L.ids ? 0 : passing_ ? left_room(input_, rows, L.I) : tall_room(input_, rows, L.I),
+    left_row_ = larger(larger(L.ids || joined_ ? 0 : passing_ ? left_room(input_, rows, L.I) : tall_room(input_, rows, L.I),
                               left_room(hidden_, L.B, q.R)), left_room(second_, L.B, L.H));
     left_ = Array<Real>(run_.threads * left_row_);
     const bool two = L.P || C == Cell::gru_reset_before;
     packed_2_ = Array<Real>(two ? second_.size(L.H) : 0);
     between_ = Array<Real>(two ? L.B * L.H : 0);
-    bias_x_ = Array<Real>(round_up(GH, 4 * W));
+    bias_x_ = Array<Real>(input_.count() * input_.step());
     bias_h_ = Array<Real>(hidden_.count() * hidden_.step());
     entering_ = Array<Real>(2 * L.B * q.R);
-    block_ = Array<Real>(taped_ ? 0 : (q.steps < L.T ? q.steps : L.T) * L.B * QH);
+    block_ = Array<Real>(taped_ || joined_ ? 0 : (q.steps < L.T ? q.steps : L.T) * L.B * QH);
     cells_ = Array<Real>(C == Cell::lstm && !L.cells ? 2 * L.B * L.H : 0);
     scratch_row_ = scratch_row;
     scratch_ = Array<Real>(run_.threads * (L.B * scratch_row + 64));
@@ -80,8 +84,10 @@ class Forward {
     for (i64 s0 = 0; s0 < L.T; s0 += q.steps) {
       const i64 s1 = s0 + q.steps < L.T ? s0 + q.steps : L.T;
       const i64 low = L.reverse ? L.T - s1 : s0;
-      project(me, low, s1 - s0);
-      me.barrier.wait();
+      if (!joined_) {
+        project(me, low, s1 - s0);
+        me.barrier.wait();
+      }
       for (i64 s = s0; s < s1 && !idle; ++s) {
         step(me.index, s, low, b0, b1, p0, p1);
         if (plan_.lanes > 1) meetings_[group].barrier.wait();
@@ -97,7 +103,7 @@ class Forward {
   void prepare(Member& me) {
     const auto share = [&](i64 n, i64& from, i64& to) { from = split(n, me.size, me.index), to = split(n, me.size, me.index + 1); };
     i64 from, to;
-    if (me.index == 0) sum_biases<S, C>(L, hidden_, bias_x_, round_up(GH, 4 * W), bias_h_);
+    if (me.index == 0) sum_biases<S, C>(L, input_, hidden_, bias_x_, bias_h_);
     share(hidden_.count(), from, to);
     if (!passing_) pack_transposed<S>(hidden_, q.R, L.w_hh, q.R, packed_h_, from, to);
     if (L.P || C == Cell::gru_reset_before) {
@@ -125,7 +131,7 @@ class Forward {
   }
 
   Real* gate_row(i64 t, i64 low, i64 b) const {
-    return taped_ ? L.gates + (t * L.B + b) * QH : block_ + ((t - low) * L.B + b) * QH;
+    return taped_ ? L.gates + (t * L.B + b) * QH : joined_ ? nullptr : block_ + ((t - low) * L.B + b) * QH;
   }
 
   // X_bar = W_ih x + b for the steps [low, low + steps), straight into the rows that will hold the gates.
@@ -182,7 +188,7 @@ class Forward {
     row.t = t, row.b = b;
     row.valid = q.valid(t, b), row.cut = q.cut(t, b), row.cut_next = s + 1 < L.T && q.cut(q.time(s + 1), b);
     row.gates = gate_row(t, low, b);
-    row.x = table_ ? packed_x_ + (row.valid ? L.ids[t * L.ids_step + b * L.ids_row] : 0) * GH : row.gates;
+    row.x = joined_ ? nullptr : table_ ? packed_x_ + (row.valid ? L.ids[t * L.ids_step + b * L.ids_row] : 0) * GH : row.gates;
     row.norms = L.norms ? L.norms + (t * L.B + b) * norms_size(C, L.H) : nullptr;
     row.h_prev = q.h_before(t, b);
     row.entering = entering_ + ((s & 1) * L.B + b) * q.R;
@@ -211,6 +217,7 @@ class Forward {
     }
     const Real* h = left_of<S>(hidden_, n, q.R, entering_ + ((s & 1) * L.B + b0) * q.R, q.R, left_ + member * left_row_);
     const CellForward<S, C> cell{L, taped_ || L.layer_norm};
+    using Sums = typename CellForward<S, C>::Sums;
     if (L.layer_norm) {
       product<S>(n, q.R, h, q.R, hidden_, packed_h_, q.R, 0, Begin::zero, nullptr, scratch, scratch_row_, 0, hidden_.count());
       for (i64 r = 0; r < n; ++r) {
@@ -220,17 +227,23 @@ class Forward {
     } else {
       const Begin begin = C == Cell::gru && L.b_hh ? Begin::bias : Begin::zero;
       const i64 units = hidden_.units(), step = hidden_.step();
+      Real* x_sums = scratch + L.B * 4 * W;
       for (i64 i = 0; i < p1 - p0; ++i) {
-        const i64 p = there_and_back(s, p0, p1, i);
+        const i64 p = there_and_back(s, p0, p1, i), next = there_and_back(s, p0, p1, i + 1);
+        const Real* then = next < 0 ? nullptr : joined_ ? packed_x_ + next * step * L.I : packed_h_ + next * step * q.R;
+        if (joined_)
+          product_panel<S>(n, L.I, L.x + (q.time(s) * L.B + b0) * L.x_row, L.x_row, input_, p, packed_x_, L.I, 0,
+                           L.b_ih ? Begin::bias : Begin::zero, bias_x_ + p * step, x_sums, 4 * W, 0, packed_h_ + p * step * q.R);
         if (passing_)
           product_passing<S>(n, q.R, h, q.R, hidden_, p, L.w_hh, room_ + member * room_row_, begin, bias_h_ + p * step, scratch,
                              4 * W);
         else
-          product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W);
+          product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W, 0, then);
         for (i64 r = 0; r < n; ++r)
           for (i64 u = p * units; u < (p + 1) * units && u < L.H; u += W) {
             if (r + ahead < n) cell.expect(rows[r + ahead], u);
-            cell.units(rows[r], scratch + r * 4 * W + (G > 1 ? 0 : u - p * units), W, u,
+            const i64 at = r * 4 * W + (G > 1 ? 0 : u - p * units);
+            cell.units(rows[r], joined_ ? Sums{x_sums + at, W, scratch + at, W} : cell.beside(rows[r], u, scratch + at, W), u,
                        static_cast<int>(L.H - u < W ? L.H - u : W));
           }
       }
@@ -243,7 +256,8 @@ class Forward {
     const i64 N = second_.N;
     const Real* between = left_of<S>(second_, n, L.H, between_ + b0 * L.H, L.H, left);
     for (i64 p = 0; p < second_.count(); ++p) {
-      product_panel<S>(n, L.H, between, L.H, second_, p, packed_2_, L.H, 0, Begin::zero, nullptr, scratch, 4 * W);
+      product_panel<S>(n, L.H, between, L.H, second_, p, packed_2_, L.H, 0, Begin::zero, nullptr, scratch, 4 * W, 0,
+                       p + 1 < second_.count() ? packed_2_ + (p + 1) * second_.step() * L.H : nullptr);
       for (i64 r = 0; r < n; ++r)
         for (i64 u = p * 4 * W; u < (p + 1) * 4 * W && u < N; u += W)
           cell.second(rows[r], scratch + r * 4 * W + u - p * 4 * W, u, static_cast<int>(N - u < W ? N - u : W));
@@ -277,6 +291,7 @@ class Forward {
   bool taped_, whole_rows_, table_;
   Panels<S> input_, hidden_, second_;
   Plan plan_;
+  bool joined_ = false;  // the input's product is made beside the recurrent one, panel by panel: it never goes to memory
   bool passing_;  // one step of not too many rows: every panel of the weights is packed, used and forgotten
   i64 scratch_row_ = 0, room_row_ = 0, left_row_ = 0;
   Array<Real> room_, left_, packed_x_, packed_h_, packed_2_, between_, bias_x_, bias_h_, entering_, block_, cells_, scratch_;

@@ -11,18 +11,31 @@
 namespace unrolled {
 namespace {
 
+// Numbers in a line of the cache.
+template <class S>
+constexpr i64 line_of = 64 / static_cast<i64>(sizeof(typename S::Real));
+
 // Rows a tile may have so that accumulators, one row of the panel and a broadcast stay in registers.
 template <class S>
 constexpr int tile_rows(int nv) {
   return S::registers >= 32 ? (nv == 4 ? 6 : 8) : (nv == 4 ? 3 : nv == 3 ? 4 : nv == 2 ? 6 : 8);
 }
 
+// What a tile asks for while it works, a line for each k: C where the next tile begins (null: it is in the cache), then
+// the panel that comes next, from here on.
+template <class Real>
+struct Soon {
+  const Real* b;
+  const Real* c;
+};
+
 // C (MR, NV * width) from A (MR, K) and one panel. a[r * row + k * along]; `tail` lanes of the last vector are C's.
 template <class S, int MR, int NV, bool Tiled>
 void tile(i64 K, const typename S::Real* a, i64 lda, const typename S::Real* b, i64 ldb, Begin begin,
-          const typename S::Real* bias, typename S::Real* c, i64 ldc, int tail) {
+          const typename S::Real* bias, typename S::Real* c, i64 ldc, int tail, Soon<typename S::Real> soon) {
   using Vec = typename S::Vec;
   constexpr int W = S::width;
+  const i64 of_c = soon.c ? MR * NV : 0;
   Vec acc[MR][NV];
   if (begin == Begin::zero) {
     for (int r = 0; r < MR; ++r)
@@ -35,6 +48,10 @@ void tile(i64 K, const typename S::Real* a, i64 lda, const typename S::Real* b, 
     }
   }
   for (i64 k = 0; k < K; ++k) {
+    if (k < of_c)
+      prefetch_to_write(soon.c + k / NV * ldc + k % NV * W);
+    else
+      prefetch_second(soon.b + k * line_of<S>);
     Vec row[NV];
     for (int v = 0; v < NV; ++v) row[v] = S::load(b + k * ldb + v * W);
     for (int r = 0; r < MR; ++r) {
@@ -53,7 +70,7 @@ void tile(i64 K, const typename S::Real* a, i64 lda, const typename S::Real* b, 
 
 template <class S>
 using TileFunction = void (*)(i64, const typename S::Real*, i64, const typename S::Real*, i64, Begin,
-                              const typename S::Real*, typename S::Real*, i64, int);
+                              const typename S::Real*, typename S::Real*, i64, int, Soon<typename S::Real>);
 
 template <class S, bool Tiled>
 TileFunction<S> tile_for(int mr, int nv) {
@@ -88,10 +105,11 @@ i64 left_room(const Panels<S>& panels, i64 M, i64 K) {
 // C = A B for one panel: A (M, K) with rows `lda` apart, C (M, the panel's columns) with rows `ldc` apart. The panels hold
 // K_all rows, of which [k_from, k_from + K) are used; a long K is cut so that a quarter MiB of the panel stays in L2.
 // Of split panels A is what left_of() made, and k_from a multiple of 32. With `ldb`, B is not packed: its rows lie `ldb` apart, and its columns are a multiple of the register's width.
+// `then`: the packed numbers that will be asked for after these, or null.
 template <class S>
 void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels, i64 p,
                    const typename S::Real* packed, i64 K_all, i64 k_from, Begin begin, const typename S::Real* bias,
-                   typename S::Real* c, i64 ldc, i64 ldb = 0) {
+                   typename S::Real* c, i64 ldc, i64 ldb = 0, const typename S::Real* then = nullptr) {
   if constexpr (has_tiles<S>)
     if (panels.split)
       return product_tiles<S>(M, K, a, panels, p, K_all ? packed + p * panels.size_of_one(K_all) : packed, K_all ? K_all : K, k_from,
@@ -106,10 +124,15 @@ void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panel
   for (i64 block = 0; block < blocks; ++block) {
     const i64 k0 = split(K, blocks, block), k1 = split(K, blocks, block + 1);
     const typename S::Real* b = ldb ? packed + (k_from + k0) * ldb + p * step : packed + (p * K_all + k_from + k0) * step;
+    const bool last = block + 1 == blocks;
+    const typename S::Real* next = last ? then : ldb ? nullptr : b + (k1 - k0) * step;
     for (i64 i = 0; i < tiles; ++i) {
       const i64 r0 = split(M, tiles, i), r1 = split(M, tiles, i + 1);
-      tile_for<S, false>(static_cast<int>(r1 - r0), nv)(k1 - k0, a + r0 * lda + k0, lda, b, row,
-                                                        block ? Begin::load : begin, bias, c + r0 * ldc, ldc, tail);
+      Soon<typename S::Real> soon{b, nullptr};
+      if (next && i < step / line_of<S>) soon.b = next + i * (k1 - k0) * line_of<S>;
+      if (ldc > 4 * S::width) soon.c = i + 1 < tiles ? c + r1 * ldc : last ? c + step : c;
+      tile_for<S, false>(static_cast<int>(r1 - r0), nv)(k1 - k0, a + r0 * lda + k0, lda, b, row, block ? Begin::load : begin, bias,
+                                                        c + r0 * ldc, ldc, tail, soon);
     }
   }
 }
@@ -131,7 +154,8 @@ void product(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& 
              i64 p1, i64 ldb = 0) {
   for (i64 p = p0; p < p1; ++p)
     product_panel<S>(M, K, a, lda, panels, p, packed, K_all, k_from, begin, bias ? bias + p * panels.step() : nullptr,
-                     c + p * panels.step(), ldc, ldb);
+                     c + p * panels.step(), ldc, ldb,
+                     ldb || panels.split ? nullptr : packed + ((p + 1 < p1 ? p + 1 : p0) * K_all + k_from) * panels.step());
 }
 
 // Rows of A that stay in the second cache while all panels of product_tall() pass; for split panels, so many of its columns.
@@ -185,6 +209,31 @@ i64 tiles_size(i64 K, i64 chunk) {
   return has_tiles<S> ? larger(size, left_size(chunk, K)) : size;
 }
 
+// The first M columns of A (K rows, `lda` apart) as tiles, so many k at a time: they lie in the first cache then, and so do
+// the ends of the tiles.
+template <class S>
+void pack_tiles(i64 K, const typename S::Real* a, i64 lda, i64 M, typename S::Real* tiles) {
+  using Real = typename S::Real;
+  constexpr int rows = tile_rows<S>(4), deep = 8, ahead = 16;
+  const i64 apart = tiles_apart<S>(K);
+  for (i64 k0 = 0; k0 < K; k0 += deep) {
+    const i64 k1 = smaller(k0 + deep, K);
+    for (i64 k = k0 + ahead; k < k1 + ahead; ++k)  // rows lie pages apart, where no processor looks ahead by itself
+      for (i64 m = 0; m < M; m += line_of<S>) prefetch_second(a + k * lda + m);
+    for (i64 r0 = 0; r0 < M; r0 += rows) {
+      const i64 mr = smaller(M - r0, rows);
+      Real* to = tiles + r0 / rows * apart;
+      for (i64 k = k0; k < k1; ++k) {
+        const Real* from = a + k * lda + r0;
+        if (mr == rows)
+          ::memcpy(to + k * rows, from, rows * sizeof(Real));
+        else
+          ::memcpy(to + k * mr, from, static_cast<size_t>(mr) * sizeof(Real));
+      }
+    }
+  }
+}
+
 // The columns [c0, c1) of A, split, against all panels of each target.
 template <class S>
 void outer_tiles(i64 K, const float* a, i64 lda, i64 c0, i64 c1, float* tiles, const Target<S>* targets, int count, bool fresh) {
@@ -205,7 +254,7 @@ template <class S>
 void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, typename S::Real* tiles, i64 chunk,
                    const Target<S>* targets, int count, bool fresh) {
   constexpr int rows = tile_rows<S>(4);
-  constexpr i64 ahead = 16, in_cache = 524288 / static_cast<i64>(sizeof(typename S::Real));
+  constexpr i64 in_cache = 524288 / static_cast<i64>(sizeof(typename S::Real));
   const i64 apart = tiles_apart<S>(K);
   for (i64 c0 = m0; c0 < m1; c0 += chunk) {
     const i64 c1 = c0 + chunk < m1 ? c0 + chunk : m1, n = ceil_div(c1 - c0, rows);
@@ -214,37 +263,23 @@ void product_outer(i64 K, const typename S::Real* a, i64 lda, i64 m0, i64 m1, ty
         outer_tiles<S>(K, a, lda, c0, c1, tiles, targets, count, fresh);
         continue;
       }
-    for (i64 k = 0; k < K; ++k) {
-      const typename S::Real* row = a + k * lda + c0;
-      // Rows lie pages apart, where no processor looks ahead by itself.
-      for (i64 m = 0; m < c1 - c0; m += 64 / static_cast<i64>(sizeof(typename S::Real))) prefetch(row + ahead * lda + m);
-      for (i64 i = 0; i < n; ++i) {
-        const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
-        typename S::Real* to = tiles + i * apart + k * mr;
-        if (mr == rows)
-          for (int r = 0; r < rows; ++r) to[r] = row[r0 + r];
-        else
-          for (i64 r = 0; r < mr; ++r) to[r] = row[r0 + r];
-      }
-    }
+    pack_tiles<S>(K, a + c0, lda, c1 - c0, tiles);
     for (int j = 0; j < count; ++j) {
       const Target<S>& target = targets[j];
       const i64 step = target.panels.step(), panels = target.panels.count();
-      const auto one = [&](i64 p, i64 i) {
+      const bool along = panels * K * step <= in_cache;  // C is written along its rows, and a tile of A stays in the first cache
+      for (i64 at = 0; at < n * panels; ++at) {
+        const i64 p = along ? at % panels : at / n, i = along ? at / panels : at % n;
+        const i64 p_then = along ? (at + 1) % panels : (at + 1) / n, i_then = along ? (at + 1) / panels : (at + 1) % n;
         int nv = target.panels.nv;
         while (nv > 1 && target.panels.lanes(p, nv - 1) == 0) --nv;
         const i64 r0 = i * rows, mr = c1 - c0 - r0 < rows ? c1 - c0 - r0 : rows;
-        tile_for<S, true>(static_cast<int>(mr), nv)(K, tiles + i * apart, 0, target.packed + p * K * step, step,
-                                                    fresh ? Begin::zero : Begin::load, nullptr,
-                                                    target.c + (c0 + r0) * target.ldc + p * step, target.ldc,
-                                                    target.panels.lanes(p, nv - 1));
-      };
-      if (panels * K * step <= in_cache) {  // C is written along its rows, and a tile of A stays in the first cache
-        for (i64 i = 0; i < n; ++i)
-          for (i64 p = 0; p < panels; ++p) one(p, i);
-      } else {
-        for (i64 p = 0; p < panels; ++p)
-          for (i64 i = 0; i < n; ++i) one(p, i);
+        const typename S::Real* b = target.packed + p * K * step;
+        const bool more = !along && p + 1 < panels && i < step / line_of<S>;
+        tile_for<S, true>(static_cast<int>(mr), nv)(
+            K, tiles + i * apart, 0, b, step, fresh ? Begin::zero : Begin::load, nullptr, target.c + (c0 + r0) * target.ldc + p * step,
+            target.ldc, target.panels.lanes(p, nv - 1),
+            {more ? b + (step + i * line_of<S>) * K : b, target.c + (c0 + i_then * rows) * target.ldc + p_then * step});
       }
     }
   }

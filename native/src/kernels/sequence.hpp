@@ -96,8 +96,8 @@ inline Plan plan(i64 B, double panel_bytes, i64 panels, bool whole_rows, int thr
 }
 
 // The i-th panel of [p0, p1) that step s reads: every other step goes through them from the end, since what the step before
-// read last is what a cache still holds where the weights are larger than it.
-inline i64 there_and_back(i64 s, i64 p0, i64 p1, i64 i) { return s & 1 ? p1 - 1 - i : p0 + i; }
+// read last is what a cache still holds where the weights are larger than it. Behind the last: none (-1).
+inline i64 there_and_back(i64 s, i64 p0, i64 p1, i64 i) { return i >= p1 - p0 ? -1 : s & 1 ? p1 - 1 - i : p0 + i; }
 
 // Asked by member 0 at the end of a block; the barrier that follows shows the answer to all.
 class Stop {

@@ -194,7 +194,8 @@ class StepPlay {
       quantised(at, n, before);
       for (i64 r = 0; r < n; ++r) rows_of(at)[r] = row_at(at, l, at.b0 + r);
       panelwise(at, hidden, p0, p1, n, before, [&](i64 b, i64 u, int lanes, const Real* c, i64 stride) {
-        equations.units(rows_of(at)[b - at.b0], c, stride, u, lanes);
+        const Row<Real>& row = rows_of(at)[b - at.b0];
+        equations.units(row, equations.beside(row, u, c, stride), u, lanes);
       });
       meet(at);
     }
