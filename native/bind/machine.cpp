@@ -74,10 +74,10 @@ void bind_machine(nb::module_& m) {
     throw std::invalid_argument(name + ": not an instruction set; see supported_isas()");
   });
   m.def("available_threads", &available_threads);
-  m.def("borrow_threads", [](std::size_t run, std::size_t index, std::size_t size, std::size_t most) {
+  m.def("borrow_threads", [](std::size_t run, std::size_t index, std::size_t size, std::size_t most, std::size_t procs) {
     borrow({reinterpret_cast<decltype(Lender::run)>(run), reinterpret_cast<decltype(Lender::index)>(index),
             reinterpret_cast<decltype(Lender::size)>(size), reinterpret_cast<decltype(Lender::most)>(most),
-            available_threads()});
+            reinterpret_cast<decltype(Lender::procs)>(procs), 0});
   });
   m.def("borrowed_threads", &borrowed);
   m.def("idle_bytes", &idle_bytes);

@@ -190,7 +190,8 @@ int available_threads() {
   int n = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+  if (lent.lender.procs) n = lent.lender.procs();
+  else if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
   const int granted = quota();
   if (granted > 0 && granted < n) n = granted;
 #endif
@@ -231,6 +232,7 @@ bool run_lent(const Job& job) {
 
 void borrow(const Lender& lender) {
   lent.lender = lender;
+  if (lender.processors == 0) lent.lender.processors = available_threads();
 #if !defined(_WIN32)
   lent.borrower = getpid();
 #endif

@@ -48,9 +48,10 @@ void lend(void (*task)(void*), void* context, unsigned threads, unsigned) {
 }
 
 void meet_on_lent_threads() {
-  const Lender lender{lend, [] { return lent_index; }, [] { return lent_size; }, [] { return lent_most; }, 4};
+  const Lender lender{lend, [] { return lent_index; }, [] { return lent_size; }, [] { return lent_most; }, [] { return 3; }, 4};
   borrow(lender);
   CHECK(borrowed());
+  CHECK(available_threads() <= 3);  // what the lender says, not this thread's affinity
   for (int threads : {1, 2, 3}) {
     lent_size = 0;
     meet(threads);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,9 +51,26 @@ def test_torch_lends_its_threads() -> None:
     assert core.module().borrowed_threads()
 
 
+BOUND = """
+import torch  # binds this thread to the first of the processors
+from unrolled.engines.native import core
+print(core.threads(), torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are torch's on Linux alone")
+@pytest.mark.parametrize("binding", [{"OMP_PROC_BIND": "close"}, {"OMP_PROC_BIND": "spread", "OMP_PLACES": "cores"}])
+def test_threads_that_are_bound_to_processors(binding: dict[str, str]) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", **binding}
+    found = subprocess.run(
+        [sys.executable, "-c", BOUND], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(found[0]) == min(int(found[1]), core.module().available_threads())
+
+
 def test_own_and_lent_threads_give_the_same_bits(net: unrolled.layers.LSTM, two_threads: None) -> None:
     lent = results(net)
-    core.module().borrow_threads(0, 0, 0, 0)
+    core.module().borrow_threads(0, 0, 0, 0, 0)
     try:
         assert not core.module().borrowed_threads()
         own = results(net)

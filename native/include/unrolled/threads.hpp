@@ -29,15 +29,16 @@ struct Member {
 int available_threads();
 
 // The team of another runtime in this process, by the entry points that OpenMP's runtimes share on Linux: run(task,
-// context, threads, 0) is GOMP_parallel, index, size and most are omp_get_thread_num, omp_get_num_threads and
-// omp_get_max_threads. A program that computes with such a runtime should lend it: its threads spin for milliseconds after
+// context, threads, 0) is GOMP_parallel, index, size, most and procs are omp_get_thread_num, omp_get_num_threads,
+// omp_get_max_threads and omp_get_num_procs. A program that computes with such a runtime should lend it: its threads spin for milliseconds after
 // their work, and a second pool would wait for the processors that they hold.
 struct Lender {
   void (*run)(void (*task)(void*), void* context, unsigned threads, unsigned flags);
   int (*index)();
   int (*size)();
   int (*most)();
-  int processors;  // its team is not borrowed where it has more members than so many
+  int (*procs)();  // it may bind threads to processors: then the caller's own affinity tells nothing. Or null
+  int processors;  // 0: those of available_threads(). Its team is not borrowed where it has more members than so many
 };
 
 // From here on teams are the lender's, in this process though not behind a fork; an empty lender ends it. Not while a

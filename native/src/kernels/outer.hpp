@@ -188,8 +188,8 @@ class Outer {
 
   i64 K_max() const { return rows_ < depth ? rows_ : depth; }
   i64 share(i64 n, int i, int size) const {
-    const i64 at = round_up(split(n, size, i), h_.split ? 32 : tile_rows<S>(4));
-    return at < n ? at : n;
+    const i64 whole = h_.split ? 32 : tile_rows<S>(4), at = (split(n, size, i) + whole / 2) / whole * whole;
+    return i == size || at > n ? n : at;
   }
 
   const Layer<Real>& L;

@@ -36,7 +36,7 @@ def gather() -> dict[str, dict[str, str]]:
         "threads": {
             "torch's": str(torch.get_num_threads()),
             "processors of the machine": str(os.cpu_count()),
-            "processors this process may use": _affinity(),
+            "processors this thread may use": _affinity(),
             "quota of the cgroup": quota(CGROUP) or "none",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
         },
