@@ -230,7 +230,7 @@ class Forward {
       Real* x_sums = scratch + L.B * 4 * W;
       for (i64 i = 0; i < p1 - p0; ++i) {
         const i64 p = there_and_back(s, p0, p1, i), next = there_and_back(s, p0, p1, i + 1);
-        const Real* then = next < 0 ? nullptr : joined_ ? packed_x_ + next * step * L.I : packed_h_ + next * step * q.R;
+        const Real* then = next < 0 || passing_ ? nullptr : joined_ ? packed_x_ + next * step * L.I : packed_h_ + next * step * q.R;
         if (joined_)
           product_panel<S>(n, L.I, L.x + (q.time(s) * L.B + b0) * L.x_row, L.x_row, input_, p, packed_x_, L.I, 0,
                            L.b_ih ? Begin::bias : Begin::zero, bias_x_ + p * step, x_sums, 4 * W, 0, packed_h_ + p * step * q.R);
