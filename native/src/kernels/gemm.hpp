@@ -48,10 +48,12 @@ void tile(i64 K, const typename S::Real* a, i64 lda, const typename S::Real* b, 
     }
   }
   for (i64 k = 0; k < K; ++k) {
-    if (k < of_c)
-      prefetch_to_write(soon.c + k / NV * ldc + k % NV * W);
-    else
-      prefetch_second(soon.b + k * line_of<S>);
+    if constexpr (MR > 2) {  // one row and two use a line as fast as it comes: asking for another keeps it waiting
+      if (k < of_c)
+        prefetch_to_write(soon.c + k / NV * ldc + k % NV * W);
+      else
+        prefetch_second(soon.b + k * line_of<S>);
+    }
     Vec row[NV];
     for (int v = 0; v < NV; ++v) row[v] = S::load(b + k * ldb + v * W);
     for (int r = 0; r < MR; ++r) {
