@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,8 @@ def _refuse_other(run: Path) -> None:
     if (run / MANIFEST).exists() or (run / _NEXT).exists():
         return
     if (run / "checkpoint" / "latest").exists():
-        raise UserError(f"{run}: no model yet, its training was interrupted; go on with unrolled train --resume {run}")
+        again = f"unrolled train --resume {shlex.quote(str(run))}"
+        raise UserError(f"{run}: no model yet, its training was interrupted; go on with {again}")
     if (run / MODEL).exists() or (run / CONFIG).exists():
         raise UserError(f"{run / MANIFEST}: missing, so the model cannot be checked; {AGAIN}")
     for path in sorted(run.iterdir()):

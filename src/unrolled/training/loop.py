@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -183,7 +184,8 @@ class Trainer(Run):
             weights, at = self._keep()
             dev, test = None, None
             if stopped == "interrupted":
-                self._say(f"stopped at step {self.step}; go on with: unrolled train --resume {self.run}")
+                run = shlex.quote(str(self.run))
+                self._say(f"stopped at step {self.step}; go on with: unrolled train --resume {run}")
             else:
                 self._settle()
                 dev = self._dev[1] if self._dev and self._dev[0] == at else self._evaluate("dev")
