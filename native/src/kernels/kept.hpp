@@ -154,16 +154,15 @@ struct Kept {
           column(n < panels.lanes(p, v) ? src + (panels.start(p, v) + n) * K : nullptr, p, v * W + n);
   }
 
-  // c (count, M, 4 * width): panels [p, p + count), count 1 or 2. `q` are the rows quantised, `acc` room for M * 64 sums.
-  void times(i64 p, int count, i64 M, const Real* a, i64 lda, const i8* q, const Real* scales, int* acc, Real* c) const {
+  // c (count, M, 4 * width): panels [p, p + count), count 1 or, of two rows at most, 2. `q` are the rows quantised, `acc` room
+  // for M * 64 sums. `next`: the panel that will be asked for after these, or none (-1).
+  void times(i64 p, int count, i64 M, const Real* a, i64 lda, const i8* q, const Real* scales, int* acc, Real* c, i64 next) const {
     const i64 step = panels.step();
     const Real* bias = w.bias + p * step;
     if (store == Store::full) {
       const Real* b = reinterpret_cast<const Real*>(w.data.get());
       if (M <= 2) return dispatch(M, a, lda, b + p * K * step, count, bias, c);
-      for (int i = 0; i < count; ++i)
-        product_panel<S>(M, K, a, lda, panels, p + i, b, K, 0, Begin::bias, bias + i * step, c + i * M * 4 * W, 4 * W);
-      return;
+      return product_panel<S>(M, K, a, lda, panels, p, b, K, 0, Begin::bias, bias, c, 4 * W, 0, next < 0 ? nullptr : b + next * K * step);
     }
     if constexpr (sizeof(Real) == 4) {
       if (store == Store::bf16)

@@ -222,7 +222,8 @@ class StepPlay {
     for (i64 done = 0, count; done < p1 - p0; done += count) {
       count = p1 - p0 - done < most ? 1 : most;
       i64 p = at.room.backwards ? p1 - done - count : p0 + done;
-      w.times(p, static_cast<int>(count), n, a, H, room.bytes, room.scales, room.sums, room.product);
+      const i64 next = at.room.backwards ? p - 1 : p + count;
+      w.times(p, static_cast<int>(count), n, a, H, room.bytes, room.scales, room.sums, room.product, next < p0 || next >= p1 ? -1 : next);
       for (i64 i = 0; i < count; ++i, ++p)
         for (i64 r = 0; r < n; ++r)
           for (i64 u = p * panels.units(); u < (p + 1) * panels.units() && u < panels.N; u += W)
