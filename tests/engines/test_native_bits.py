@@ -121,10 +121,11 @@ def test_masks_are_those_of_the_reference(variant: str, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("H", "rows"), [(5, B), (5, 67), (70, 67), (136, 67)])
-def test_without_a_gradient_to_come_the_result_is_the_same(variant: str, H: int, rows: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_a_gradient_to_come_the_result_is_the_same(variant: str, H: int, rows: int, dtype: torch.dtype) -> None:
     """Also with the many rows for which the input's product is then made beside the recurrent one."""
-    net = layer(variant, "native", hidden_size=H, num_layers=2, bidirectional=True, dtype=torch.float32)
-    x = torch.randn(T, rows, I)
+    net = layer(variant, "native", hidden_size=H, num_layers=2, bidirectional=True, dtype=dtype)
+    x = torch.randn(T, rows, I, dtype=dtype)
     options = {"lengths": torch.randint(0, T + 1, (rows,)), "resets": torch.rand(T, rows) < 0.2}
     with_tape, last = net(x, **options)
     with torch.no_grad():

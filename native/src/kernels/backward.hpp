@@ -142,7 +142,7 @@ class Backward {
     Real* room = room_ + member * hidden_.size_of_one(GH);
     for (i64 i = 0; i < p1 - p0; ++i) {
       const i64 p = there_and_back(s, p0, p1, i), next = there_and_back(s, p0, p1, i + 1);
-      const Real* then = direct_ || passing_ || next < 0 ? nullptr : packed_h_ + next * hidden_.step() * GH;
+      const Real* then = hidden_.at(packed_h_, GH, next);
       if constexpr (has_tiles<S>)
         if (passing_) split_rows<S>(hidden_, GH, 0, GH, [this](i64 k) { return Source<Real>{L.w_hh + k * q.R}; }, room, p, p + 1, p);
       product_panel<S>(n, C == Cell::gru_reset_before || behind ? 2 * L.H : GH, d, ld, hidden_, p, passing_ ? room : w, passing_ ? 0 : GH, 0,
@@ -179,9 +179,10 @@ class Backward {
   // Reset before the product: d(r h) = dn_bar W_hn, then r's gate.
   void reset(const CellBackward<S, C>& cell, const BackRow<Real>* rows, i64 n, i64 b0, i64 first, Real* scratch) {
     for (i64 p = 0; p < hidden_.count(); ++p) {
+      const Real* then = hidden_.at(packed_h_, GH, p + 1 < hidden_.count() ? p + 1 : -1);
       product_panel<S>(n, L.H, d_bar_ + first * QH + 2 * L.H, QH, hidden_, p,
                        direct_ ? L.w_hh : packed_h_.get(), GH, 2 * L.H, Begin::zero, nullptr, scratch, 4 * W, direct_,
-                       direct_ || p + 1 == hidden_.count() ? nullptr : packed_h_ + ((p + 1) * GH + 2 * L.H) * hidden_.step());
+                       then ? then + 2 * L.H * hidden_.step() : nullptr);
       for (i64 r = 0; r < n; ++r)
         for (i64 u = p * 4 * W; u < (p + 1) * 4 * W && u < L.H; u += W) {
           cell.reset(rows[r], scratch + r * 4 * W + u - p * 4 * W, u, lanes(u, L.H));

@@ -188,7 +188,7 @@ class Forward {
     row.t = t, row.b = b;
     row.valid = q.valid(t, b), row.cut = q.cut(t, b), row.cut_next = s + 1 < L.T && q.cut(q.time(s + 1), b);
     row.gates = gate_row(t, low, b);
-    row.x = joined_ ? nullptr : table_ ? packed_x_ + (row.valid ? L.ids[t * L.ids_step + b * L.ids_row] : 0) * GH : row.gates;
+    row.x = table_ ? packed_x_ + (row.valid ? L.ids[t * L.ids_step + b * L.ids_row] : 0) * GH : row.gates;
     row.norms = L.norms ? L.norms + (t * L.B + b) * norms_size(C, L.H) : nullptr;
     row.h_prev = q.h_before(t, b);
     row.entering = entering_ + ((s & 1) * L.B + b) * q.R;
@@ -230,10 +230,10 @@ class Forward {
       Real* x_sums = scratch + L.B * 4 * W;
       for (i64 i = 0; i < p1 - p0; ++i) {
         const i64 p = there_and_back(s, p0, p1, i), next = there_and_back(s, p0, p1, i + 1);
-        const Real* then = next < 0 || passing_ ? nullptr : joined_ ? packed_x_ + next * step * L.I : packed_h_ + next * step * q.R;
+        const Real* then = joined_ ? input_.at(packed_x_, L.I, next) : hidden_.at(packed_h_, q.R, next);
         if (joined_)
           product_panel<S>(n, L.I, L.x + (q.time(s) * L.B + b0) * L.x_row, L.x_row, input_, p, packed_x_, L.I, 0,
-                           L.b_ih ? Begin::bias : Begin::zero, bias_x_ + p * step, x_sums, 4 * W, 0, packed_h_ + p * step * q.R);
+                           L.b_ih ? Begin::bias : Begin::zero, bias_x_ + p * step, x_sums, 4 * W, 0, hidden_.at(packed_h_, q.R, p));
         if (passing_)
           product_passing<S>(n, q.R, h, q.R, hidden_, p, L.w_hh, room_ + member * room_row_, begin, bias_h_ + p * step, scratch,
                              4 * W);
@@ -257,7 +257,7 @@ class Forward {
     const Real* between = left_of<S>(second_, n, L.H, between_ + b0 * L.H, L.H, left);
     for (i64 p = 0; p < second_.count(); ++p) {
       product_panel<S>(n, L.H, between, L.H, second_, p, packed_2_, L.H, 0, Begin::zero, nullptr, scratch, 4 * W, 0,
-                       p + 1 < second_.count() ? packed_2_ + (p + 1) * second_.step() * L.H : nullptr);
+                       second_.at(packed_2_, L.H, p + 1 < second_.count() ? p + 1 : -1));
       for (i64 r = 0; r < n; ++r)
         for (i64 u = p * 4 * W; u < (p + 1) * 4 * W && u < N; u += W)
           cell.second(rows[r], scratch + r * 4 * W + u - p * 4 * W, u, static_cast<int>(N - u < W ? N - u : W));

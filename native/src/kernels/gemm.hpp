@@ -114,7 +114,7 @@ void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panel
                    typename S::Real* c, i64 ldc, i64 ldb = 0, const typename S::Real* then = nullptr) {
   if constexpr (has_tiles<S>)
     if (panels.split)
-      return product_tiles<S>(M, K, a, panels, p, K_all ? packed + p * panels.size_of_one(K_all) : packed, K_all ? K_all : K, k_from,
+      return product_tiles<S>(M, K, a, panels, p, panels.at(packed, K_all, p), K_all ? K_all : K, k_from,
                               begin, bias, c, ldc);
   const i64 step = panels.step(), row = ldb ? ldb : step;
   int nv = panels.nv;
@@ -157,7 +157,7 @@ void product(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& 
   for (i64 p = p0; p < p1; ++p)
     product_panel<S>(M, K, a, lda, panels, p, packed, K_all, k_from, begin, bias ? bias + p * panels.step() : nullptr,
                      c + p * panels.step(), ldc, ldb,
-                     ldb || panels.split ? nullptr : packed + ((p + 1 < p1 ? p + 1 : p0) * K_all + k_from) * panels.step());
+                     ldb ? nullptr : panels.at(packed, K_all, p + 1 < p1 ? p + 1 : p0) + k_from * panels.step());
 }
 
 // Rows of A that stay in the second cache while all panels of product_tall() pass; for split panels, so many of its columns.
@@ -245,7 +245,7 @@ void outer_tiles(i64 K, const float* a, i64 lda, i64 c0, i64 c1, float* tiles, c
   for (int j = 0; j < count; ++j) {
     const Target<S>& to = targets[j];
     for (i64 p = 0; p < to.panels.count(); ++p)
-      product_tiles<S>(c1 - c0, K, tiles, to.panels, p, to.packed + p * to.panels.size_of_one(K), K, 0,
+      product_tiles<S>(c1 - c0, K, tiles, to.panels, p, to.panels.at(to.packed, K, p), K, 0,
                        fresh ? Begin::zero : Begin::load, nullptr, to.c + c0 * to.ldc + p * to.panels.step(), to.ldc);
   }
 }

@@ -162,7 +162,7 @@ struct Kept {
     if (store == Store::full) {
       const Real* b = reinterpret_cast<const Real*>(w.data.get());
       if (M <= 2) return dispatch(M, a, lda, b + p * K * step, count, bias, c);
-      return product_panel<S>(M, K, a, lda, panels, p, b, K, 0, Begin::bias, bias, c, 4 * W, 0, next < 0 ? nullptr : b + next * K * step);
+      return product_panel<S>(M, K, a, lda, panels, p, b, K, 0, Begin::bias, bias, c, 4 * W, 0, panels.at(b, K, next));
     }
     if constexpr (sizeof(Real) == 4) {
       if (store == Store::bf16)

@@ -23,6 +23,10 @@ struct Panels {
   i64 size(i64 K) const { return count() * size_of_one(K); }
   // Where vector v of panel p begins among B's columns, and how many of its lanes exist.
   i64 start(i64 p, int v) const { return gated ? v * N + p * S::width : p * step() + v * S::width; }
+  // Where panel p of packed numbers with K rows lies; null where there is none (-1), or nothing packed.
+  const typename S::Real* at(const typename S::Real* packed, i64 K, i64 p) const {
+    return packed && p >= 0 ? packed + p * size_of_one(K) : nullptr;
+  }
   // Where column j stands among the count() x step() numbers of a row of all panels.
   i64 place(i64 j) const {
     return gated ? j % N / S::width * step() + j / N * S::width + j % N % S::width : j;

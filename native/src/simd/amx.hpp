@@ -97,7 +97,7 @@ struct F32Tiles : F32 {
       left<MR>(a, a_apart, 2), times<MR, NV, 2>();
       left<MR>(a, a_apart, 1), times<MR, NV, 1>();
       left<MR>(a, a_apart, 0), times<MR, NV, 0>();
-      for (i64 i = 0; i < next_step; i += 64) _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
+      for (i64 i = 0; i < next_step; i += 64) prefetch_second(next + i);
       right<NV>(b, 2), times<MR, NV, 0>();
       right<NV>(b, 1), times<MR, NV, 0>();
       left<MR>(a, a_apart, 1), times<MR, NV, 1>();

@@ -52,7 +52,10 @@ def _share_threads(module: Any) -> None:
         runtime = ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
         names = (
             "GOMP_parallel",
-            *("omp_get_" + what for what in ("thread_num", "num_threads", "max_threads", "num_procs")),
+            "omp_get_thread_num",
+            "omp_get_num_threads",
+            "omp_get_max_threads",
+            "omp_get_num_procs",
         )
         module.borrow_threads(*(ctypes.cast(getattr(runtime, name), ctypes.c_void_p).value for name in names))
     except (OSError, AttributeError):
