@@ -9,6 +9,14 @@
 #include <intrin.h>
 #endif
 
+// For a function that does nothing but prefetch: gcc takes it for one without effect and leaves its calls out, unless it has
+// become part of its callers before gcc looks.
+#if defined(__GNUC__)
+#define UNROLLED_INLINE [[gnu::always_inline]]
+#else
+#define UNROLLED_INLINE
+#endif
+
 namespace unrolled {
 namespace {  // one for each translation unit: they are compiled for different processors
 

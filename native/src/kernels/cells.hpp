@@ -121,7 +121,7 @@ struct CellForward {
   }
 
   // Units at u of this row follow soon. Rows lie pages apart, where no processor looks ahead by itself.
-  void expect(const Row<Real>& row, i64 u) const {
+  UNROLLED_INLINE void expect(const Row<Real>& row, i64 u) const {
     for (i64 g = 0; g < gates_of(C) && row.x != row.gates; ++g) prefetch(row.x + g * L.H + u);
     if (keep)
       for (i64 g = 0; g < taped_of(C); ++g) prefetch_to_write(row.gates + g * L.H + u);

@@ -14,14 +14,14 @@ class Forward {
   using Real = typename S::Real;
   static constexpr int W = S::width;
   static constexpr i64 G = gates_of(C), Q = taped_of(C);
-  static constexpr i64 ahead = 4;
+  static constexpr i64 ahead = 2, own_input = 192;
   static constexpr i64 joined_rows = 16, joined_bytes = 8 << 20;  // both weights are read again at every step
 
  public:
   Forward(const Layer<Real>& layer, const Run& run)
       : L(layer), q(layer), run_{team_size(layer, q.R, 1, run.threads), run.stop, run.context}, stop_(run_), GH(G * L.H), QH(Q * L.H), taped_(L.gates != nullptr),
         whole_rows_(L.layer_norm || L.P || C == Cell::gru_reset_before),
-        table_(L.ids && !L.layer_norm && L.I <= L.T * L.B),
+        table_(L.ids && !L.layer_norm && L.I <= L.T * L.B), apart_(QH * static_cast<i64>(sizeof(Real)) >= 4096),
         input_{GH, 4, false, splits<S>(GH, L.I)},
         hidden_(L.layer_norm ? Panels<S>{GH, 4, false, splits<S>(GH, q.R)}
                              : C == Cell::gru_reset_before
@@ -84,7 +84,9 @@ class Forward {
     for (i64 s0 = 0; s0 < L.T; s0 += q.steps) {
       const i64 s1 = s0 + q.steps < L.T ? s0 + q.steps : L.T;
       const i64 low = L.reverse ? L.T - s1 : s0;
-      if (!joined_) {
+      if (own_rows(me)) {
+        project_own(low, s1 - s0, b0, b1);
+      } else if (!joined_) {
         project(me, low, s1 - s0);
         me.barrier.wait();
       }
@@ -173,6 +175,19 @@ class Forward {
     }
   }
 
+  // Whether each member makes the input's product of the rows that it goes on with, which then lie in its own caches:
+  // another's may be as far away as memory. Of long rows the product takes longer than to fetch them.
+  bool own_rows(const Member& me) const {
+    return me.size > 1 && plan_.groups == me.size && L.B >= tile_rows<S>(4) * me.size && L.I <= own_input && !L.ids && !L.layer_norm &&
+           !joined_ && !passing_ && !input_.split;
+  }
+
+  // As project(), of rows [b0, b1) of every step.
+  void project_own(i64 low, i64 steps, i64 b0, i64 b1) {
+    product_strips<S>({steps, L.B * L.x_row, L.B * QH}, b1 - b0, L.I, L.x + (low * L.B + b0) * L.x_row, L.x_row, input_, packed_x_,
+                      L.b_ih ? Begin::bias : Begin::zero, bias_x_, gate_row(low, low, b0), QH);
+  }
+
   // Layer norm of the input product: rows [m0, m1) of the block, n and 1/sigma onto the tape.
   void normalise_rows(i64 low, i64 m0, i64 m1, Real* out) {
     if (!L.layer_norm) return;
@@ -221,7 +236,7 @@ class Forward {
     if (L.layer_norm) {
       product<S>(n, q.R, h, q.R, hidden_, packed_h_, q.R, 0, Begin::zero, nullptr, scratch, scratch_row_, 0, hidden_.count());
       for (i64 r = 0; r < n; ++r) {
-        for (i64 u = 0; r + 1 < n && u < L.H; u += W) cell.expect(rows[r + 1], u);
+        for (i64 u = 0; apart_ && r + 1 < n && u < L.H; u += W) cell.expect(rows[r + 1], u);
         cell.normalised(rows[r], scratch + r * scratch_row_);
       }
     } else {
@@ -241,7 +256,7 @@ class Forward {
           product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W, 0, then);
         for (i64 r = 0; r < n; ++r)
           for (i64 u = p * units; u < (p + 1) * units && u < L.H; u += W) {
-            if (r + ahead < n) cell.expect(rows[r + ahead], u);
+            if (apart_ && r + ahead < n) cell.expect(rows[r + ahead], u);
             const i64 at = r * 4 * W + (G > 1 ? 0 : u - p * units);
             cell.units(rows[r], joined_ ? Sums{x_sums + at, W, scratch + at, W} : cell.beside(rows[r], u, scratch + at, W), u,
                        static_cast<int>(L.H - u < W ? L.H - u : W));
@@ -288,7 +303,7 @@ class Forward {
   const Run run_;
   Stop stop_;
   i64 GH, QH;
-  bool taped_, whole_rows_, table_;
+  bool taped_, whole_rows_, table_, apart_;  // apart_: from one row to the next it is a page or more
   Panels<S> input_, hidden_, second_;
   Plan plan_;
   bool joined_ = false;  // the input's product is made beside the recurrent one, panel by panel: it never goes to memory

@@ -104,6 +104,11 @@ i64 left_room(const Panels<S>& panels, i64 M, i64 K) {
   return panels.split ? left_size(M, K) : 0;
 }
 
+// So many strips of M rows, from one to the next so far apart in A and in C: one member's rows of a batch, step after step.
+struct Strips {
+  i64 count = 1, a = 0, c = 0;
+};
+
 // C = A B for one panel: A (M, K) with rows `lda` apart, C (M, the panel's columns) with rows `ldc` apart. The panels hold
 // K_all rows, of which [k_from, k_from + K) are used; a long K is cut so that a quarter MiB of the panel stays in L2.
 // Of split panels A is what left_of() made, and k_from a multiple of 32. With `ldb`, B is not packed: its rows lie `ldb` apart, and its columns are a multiple of the register's width.
@@ -111,7 +116,7 @@ i64 left_room(const Panels<S>& panels, i64 M, i64 K) {
 template <class S>
 void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels, i64 p,
                    const typename S::Real* packed, i64 K_all, i64 k_from, Begin begin, const typename S::Real* bias,
-                   typename S::Real* c, i64 ldc, i64 ldb = 0, const typename S::Real* then = nullptr) {
+                   typename S::Real* c, i64 ldc, i64 ldb = 0, const typename S::Real* then = nullptr, Strips strips = {}) {
   if constexpr (has_tiles<S>)
     if (panels.split)
       return product_tiles<S>(M, K, a, panels, p, panels.at(packed, K_all, p), K_all ? K_all : K, k_from,
@@ -120,7 +125,7 @@ void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panel
   int nv = panels.nv;
   while (nv > 1 && panels.lanes(p, nv - 1) == 0) --nv;
   const int tail = panels.lanes(p, nv - 1);
-  const i64 tiles = ceil_div(M, tile_rows<S>(nv));
+  const i64 each = ceil_div(M, tile_rows<S>(nv)), tiles = each * strips.count;
   const i64 max_k = 262144 / static_cast<i64>(sizeof(typename S::Real)) / step;
   const i64 blocks = K > max_k ? ceil_div(K, max_k) : 1;
   for (i64 block = 0; block < blocks; ++block) {
@@ -128,13 +133,16 @@ void product_panel(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panel
     const typename S::Real* b = ldb ? packed + (k_from + k0) * ldb + p * step : packed + (p * K_all + k_from + k0) * step;
     const bool last = block + 1 == blocks;
     const typename S::Real* next = last ? then : ldb ? nullptr : b + (k1 - k0) * step;
-    for (i64 i = 0; i < tiles; ++i) {
-      const i64 r0 = split(M, tiles, i), r1 = split(M, tiles, i + 1);
+    const typename S::Real* rows = a + k0;
+    typename S::Real* to = c;
+    for (i64 i = 0, j = 0; i < tiles; ++i) {
+      const i64 r0 = split(M, each, j), r1 = split(M, each, j + 1);
       Soon<typename S::Real> soon{b, nullptr};
       if (next && i < step / line_of<S>) soon.b = next + i * (k1 - k0) * line_of<S>;
-      if (ldc > 4 * S::width) soon.c = i + 1 < tiles ? c + r1 * ldc : last ? c + step : c;
-      tile_for<S, false>(static_cast<int>(r1 - r0), nv)(k1 - k0, a + r0 * lda + k0, lda, b, row, block ? Begin::load : begin, bias,
-                                                        c + r0 * ldc, ldc, tail, soon);
+      if (ldc > 4 * S::width) soon.c = j + 1 < each ? to + r1 * ldc : i + 1 < tiles ? to + strips.c : last ? c + step : c;
+      tile_for<S, false>(static_cast<int>(r1 - r0), nv)(k1 - k0, rows + r0 * lda, lda, b, row, block ? Begin::load : begin, bias,
+                                                        to + r0 * ldc, ldc, tail, soon);
+      if (++j == each) j = 0, rows += strips.a, to += strips.c;
     }
   }
 }
@@ -187,6 +195,19 @@ void product_tall(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels
       product<S>(some, deep, left_of<S>(panels, some, deep, a + m * lda + k, lda, room), lda, panels, packed, K_all, k_from + k,
                  k ? Begin::load : begin, bias, c + m * ldc, ldc, p0, p1, ldb);
     }
+  }
+}
+
+// As product_tall(), for strips of M rows, over all panels; not for split ones.
+template <class S>
+void product_strips(Strips strips, i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels,
+                    const typename S::Real* packed, Begin begin, const typename S::Real* bias, typename S::Real* c, i64 ldc) {
+  const i64 together = larger(tall_rows(panels, K) / M, 1), step = panels.step(), count = panels.count();
+  for (i64 i = 0; i < strips.count; i += together) {
+    const Strips some{smaller(together, strips.count - i), strips.a, strips.c};
+    for (i64 p = 0; p < count; ++p)
+      product_panel<S>(M, K, a + i * strips.a, lda, panels, p, packed, K, 0, begin, bias ? bias + p * step : nullptr,
+                       c + i * strips.c + p * step, ldc, 0, panels.at(packed, K, p + 1 < count ? p + 1 : 0), some);
   }
 }
 
