@@ -176,9 +176,10 @@ class Forward {
   }
 
   // Whether each member makes the input's product of the rows that it goes on with, which then lie in its own caches:
-  // another's may be as far away as memory. Of long rows the product takes longer than to fetch them.
+  // another's may be as far away as memory. Of long rows the product takes longer than to fetch them; small tiles lose more
+  // by the rows that are left over at each step.
   bool own_rows(const Member& me) const {
-    return me.size > 1 && plan_.groups == me.size && L.B >= tile_rows<S>(4) * me.size && L.I <= own_input && !L.ids && !L.layer_norm &&
+    return S::registers >= 32 && me.size > 1 && plan_.groups == me.size && L.B >= tile_rows<S>(4) * me.size && L.I <= own_input && !L.ids && !L.layer_norm &&
            !joined_ && !passing_ && !input_.split;
   }
 
