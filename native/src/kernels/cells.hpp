@@ -120,8 +120,9 @@ struct CellForward {
     }
   }
 
-  // Units at u of this row follow soon. Rows lie pages apart, where no processor looks ahead by itself.
+  // Units at u of this row follow soon. Where rows lie a page apart or more no processor looks ahead by itself.
   UNROLLED_INLINE void expect(const Row<Real>& row, i64 u) const {
+    if (taped_of(C) * L.H * static_cast<i64>(sizeof(Real)) < 4096) return;
     for (i64 g = 0; g < gates_of(C) && row.x != row.gates; ++g) prefetch(row.x + g * L.H + u);
     if (keep)
       for (i64 g = 0; g < taped_of(C); ++g) prefetch_to_write(row.gates + g * L.H + u);

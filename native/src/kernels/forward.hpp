@@ -21,7 +21,7 @@ class Forward {
   Forward(const Layer<Real>& layer, const Run& run)
       : L(layer), q(layer), run_{team_size(layer, q.R, 1, run.threads), run.stop, run.context}, stop_(run_), GH(G * L.H), QH(Q * L.H), taped_(L.gates != nullptr),
         whole_rows_(L.layer_norm || L.P || C == Cell::gru_reset_before),
-        table_(L.ids && !L.layer_norm && L.I <= L.T * L.B), apart_(QH * static_cast<i64>(sizeof(Real)) >= 4096),
+        table_(L.ids && !L.layer_norm && L.I <= L.T * L.B),
         input_{GH, 4, false, splits<S>(GH, L.I)},
         hidden_(L.layer_norm ? Panels<S>{GH, 4, false, splits<S>(GH, q.R)}
                              : C == Cell::gru_reset_before
@@ -237,7 +237,7 @@ class Forward {
     if (L.layer_norm) {
       product<S>(n, q.R, h, q.R, hidden_, packed_h_, q.R, 0, Begin::zero, nullptr, scratch, scratch_row_, 0, hidden_.count());
       for (i64 r = 0; r < n; ++r) {
-        for (i64 u = 0; apart_ && r + 1 < n && u < L.H; u += W) cell.expect(rows[r + 1], u);
+        for (i64 u = 0; r + 1 < n && u < L.H; u += W) cell.expect(rows[r + 1], u);
         cell.normalised(rows[r], scratch + r * scratch_row_);
       }
     } else {
@@ -257,7 +257,7 @@ class Forward {
           product_panel<S>(n, q.R, h, q.R, hidden_, p, packed_h_, q.R, 0, begin, bias_h_ + p * step, scratch, 4 * W, 0, then);
         for (i64 r = 0; r < n; ++r)
           for (i64 u = p * units; u < (p + 1) * units && u < L.H; u += W) {
-            if (apart_ && r + ahead < n) cell.expect(rows[r + ahead], u);
+            if (r + ahead < n) cell.expect(rows[r + ahead], u);
             const i64 at = r * 4 * W + (G > 1 ? 0 : u - p * units);
             cell.units(rows[r], joined_ ? Sums{x_sums + at, W, scratch + at, W} : cell.beside(rows[r], u, scratch + at, W), u,
                        static_cast<int>(L.H - u < W ? L.H - u : W));
@@ -304,7 +304,7 @@ class Forward {
   const Run run_;
   Stop stop_;
   i64 GH, QH;
-  bool taped_, whole_rows_, table_, apart_;  // apart_: from one row to the next it is a page or more
+  bool taped_, whole_rows_, table_;
   Panels<S> input_, hidden_, second_;
   Plan plan_;
   bool joined_ = false;  // the input's product is made beside the recurrent one, panel by panel: it never goes to memory

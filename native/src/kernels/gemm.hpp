@@ -161,11 +161,11 @@ void product_passing(i64 M, i64 K, const typename S::Real* a, i64 lda, const Pan
 template <class S>
 void product(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels, const typename S::Real* packed,
              i64 K_all, i64 k_from, Begin begin, const typename S::Real* bias, typename S::Real* c, i64 ldc, i64 p0,
-             i64 p1, i64 ldb = 0) {
+             i64 p1, i64 ldb = 0, Strips strips = {}) {
   for (i64 p = p0; p < p1; ++p)
     product_panel<S>(M, K, a, lda, panels, p, packed, K_all, k_from, begin, bias ? bias + p * panels.step() : nullptr,
                      c + p * panels.step(), ldc, ldb,
-                     ldb ? nullptr : panels.at(packed, K_all, p + 1 < p1 ? p + 1 : p0) + k_from * panels.step());
+                     ldb ? nullptr : panels.at(packed, K_all, p + 1 < p1 ? p + 1 : p0) + k_from * panels.step(), strips);
 }
 
 // Rows of A that stay in the second cache while all panels of product_tall() pass; for split panels, so many of its columns.
@@ -202,13 +202,10 @@ void product_tall(i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels
 template <class S>
 void product_strips(Strips strips, i64 M, i64 K, const typename S::Real* a, i64 lda, const Panels<S>& panels,
                     const typename S::Real* packed, Begin begin, const typename S::Real* bias, typename S::Real* c, i64 ldc) {
-  const i64 together = larger(tall_rows(panels, K) / M, 1), step = panels.step(), count = panels.count();
-  for (i64 i = 0; i < strips.count; i += together) {
-    const Strips some{smaller(together, strips.count - i), strips.a, strips.c};
-    for (i64 p = 0; p < count; ++p)
-      product_panel<S>(M, K, a + i * strips.a, lda, panels, p, packed, K, 0, begin, bias ? bias + p * step : nullptr,
-                       c + i * strips.c + p * step, ldc, 0, panels.at(packed, K, p + 1 < count ? p + 1 : 0), some);
-  }
+  const i64 together = larger(tall_rows(panels, K) / M, 1);
+  for (i64 i = 0; i < strips.count; i += together)
+    product<S>(M, K, a + i * strips.a, lda, panels, packed, K, 0, begin, bias, c + i * strips.c, ldc, 0, panels.count(), 0,
+               {smaller(together, strips.count - i), strips.a, strips.c});
 }
 
 // One product of product_outer(): packed B (K, N) and the C (M, N) it is added to.
